@@ -1,0 +1,160 @@
+package checkpoint
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"kdistill/internal/kernel"
+	"kdistill/internal/model"
+	"kdistill/internal/safetensors"
+)
+
+// Tensors is a set of named tensors: a Folder, or one safetensors file.
+type Tensors interface {
+	Names() []string
+	Tensor(name string) (safetensors.Tensor, bool)
+}
+
+// match finds the tensor of every parameter, with or without the base model's prefix, and refuses what is missing, misshapen or left over.
+func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor, error) {
+	var found []safetensors.Tensor
+	used := map[string]bool{}
+	var missing []string
+	for _, spec := range specs {
+		name := spec.Name
+		x, ok := t.Tensor(name)
+		if !ok {
+			name = strings.TrimPrefix(name, info.Base)
+			x, ok = t.Tensor(name)
+		}
+		if !ok {
+			missing = append(missing, spec.Name)
+			continue
+		}
+		if !equal(x.Shape, spec.Shape) {
+			return nil, fmt.Errorf("%s: have shape %v, want %v by config.json", x.Name, x.Shape, spec.Shape)
+		}
+		used[name] = true
+		found = append(found, x)
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%d of %d tensors are missing: %s", len(missing), len(specs), some(missing))
+	}
+	var extra []string
+	for _, name := range t.Names() {
+		if used[name] || harmless(name) {
+			continue
+		}
+		if name == "lm_head.weight" && info.Tied != "" {
+			if same(t, name, info) {
+				continue
+			}
+			return nil, fmt.Errorf("lm_head.weight differs from %s, but config.json ties them (tie_word_embeddings): set it to false to keep both", info.Tied)
+		}
+		extra = append(extra, name)
+	}
+	if len(extra) > 0 {
+		return nil, fmt.Errorf("%d tensors that a %s model doesn't have: %s", len(extra), info.Type, some(extra))
+	}
+	return found, nil
+}
+
+// harmless says whether a tensor is a buffer that old checkpoints carry and that a model computes by itself.
+func harmless(name string) bool {
+	for _, suffix := range []string{"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "position_ids"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+func same(t Tensors, head string, info model.Info) bool {
+	a, _ := t.Tensor(head)
+	b, ok := t.Tensor(info.Tied)
+	if !ok {
+		b, _ = t.Tensor(strings.TrimPrefix(info.Tied, info.Base))
+	}
+	return a.DType == b.DType && equal(a.Shape, b.Shape) && bytes.Equal(a.Data, b.Data)
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func some(names []string) string {
+	const few = 4
+	if len(names) > few {
+		return strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", len(names)-few)
+	}
+	return strings.Join(names, ", ")
+}
+
+// ReadTrained reads a model's weights into float32 parameters that can be trained.
+func ReadTrained(t Tensors, m model.Model) (*model.Flat[float32], error) {
+	specs, err := model.Parameters(m)
+	if err != nil {
+		return nil, err
+	}
+	found, err := match(t, m.Info(), specs)
+	if err != nil {
+		return nil, err
+	}
+	flat := model.NewFlat[float32](specs)
+	for i, x := range found {
+		if err := x.Float32s(flat.View(i)); err != nil {
+			return nil, err
+		}
+	}
+	return flat, nil
+}
+
+// Storage of a frozen model's weights.
+const (
+	Auto     = "auto" // as stored: bfloat16 stays, everything else becomes float32
+	Float32  = "float32"
+	BFloat16 = "bfloat16"
+)
+
+// ReadFrozen reads a model's weights for use without gradients. Norms and biases are float32 always; matrices stored in bfloat16 stay in the file's
+// mapping unless float32 is asked for, so t must stay open as long as the weights are used.
+func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) {
+	specs, err := model.Parameters(m)
+	if err != nil {
+		return nil, err
+	}
+	found, err := match(t, m.Info(), specs)
+	if err != nil {
+		return nil, err
+	}
+	i := -1
+	return model.NewFrozen(specs, func(spec model.Spec) (any, error) {
+		i++
+		x := found[i]
+		half := storage == BFloat16 || storage == Auto && x.DType == safetensors.BF16
+		if half && len(spec.Shape) > 1 && x.DType == safetensors.BF16 {
+			return x.Uint16s()
+		}
+		values := make([]float32, x.Len())
+		if err := x.Float32s(values); err != nil {
+			return nil, err
+		}
+		if !half || len(spec.Shape) == 1 {
+			return values, nil
+		}
+		bits := make([]uint16, len(values))
+		for j, v := range values {
+			bits[j] = kernel.BF16(v)
+		}
+		return bits, nil
+	})
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"kdistill/internal/config"
+	"kdistill/internal/distill"
+	"kdistill/internal/kernel"
+	"kdistill/internal/report"
+)
+
+func init() { register(newBench) }
+
+type benchOptions struct {
+	config  string
+	sets    []string
+	steps   int
+	threads int
+	json    bool
+}
+
+func newBench(s streams) *cobra.Command {
+	var o benchOptions
+	c := &cobra.Command{
+		Use:   "bench --config FILE|NAME",
+		Short: "Measure a configuration's training steps on this machine",
+		Long: `Measure a configuration's training steps on this machine: tokens per second, where the time goes, and how near the products come to
+what the processor can do at best, measured by a loop of multiply-adds that touches no memory. Nothing is evaluated and nothing is written.`,
+		Example: `  kdistill bench --config demo
+  kdistill bench --config run.yaml --set train.batch_size=16 --json`,
+		Args: checked(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.config, "config", "", "a YAML `FILE`, or the name of an embedded configuration")
+	f.StringArrayVar(&o.sets, "set", nil, "override a key, as `KEY=VALUE`; may be repeated")
+	f.IntVar(&o.steps, "steps", 10, "steps to measure, after two that warm up")
+	f.BoolVar(&o.json, "json", false, "print one JSON object")
+	addThreads(c, &o.threads)
+	return c
+}
+
+func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
+	if o.config == "" {
+		return usagef("--config is missing: name a YAML file or an embedded configuration (kdistill config lists them)")
+	}
+	if o.steps < 1 {
+		return usagef("--steps: have %d, want at least 1", o.steps)
+	}
+	if err := setThreads(o.threads); err != nil {
+		return err
+	}
+	c, err := config.Load(o.config, o.sets)
+	if err != nil {
+		return err
+	}
+	if err := c.Unpack(); err != nil {
+		return err
+	}
+	b, err := distill.NewBench(cmd.Context(), c, distill.Options{Log: s.err})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	m, err := o.measure(cmd.Context(), b)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return json.NewEncoder(s.out).Encode(m)
+	}
+	return m.print(s)
+}
+
+// measurement is what the command prints.
+type measurement struct {
+	Steps      []distill.BenchStep `json:"steps"`
+	Parts      []distill.BenchPart `json:"parts"`
+	Best       float64             `json:"best"`        // operations per second that the processor can do, 0: unknown
+	PeakMemory int64               `json:"peak_memory"` // bytes, 0: unknown
+	memory     [][]string
+}
+
+func (o *benchOptions) measure(ctx context.Context, b *distill.Bench) (*measurement, error) {
+	const warmUp = 2
+	m := &measurement{}
+	for i := range warmUp + o.steps {
+		if i == warmUp {
+			b.Forget()
+		}
+		step, err := b.Step(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i >= warmUp {
+			m.Steps = append(m.Steps, step)
+		}
+		m.Best = max(m.Best, kernel.Peak())
+	}
+	m.Parts, m.PeakMemory = b.Parts(), distill.PeakMemory()
+	var err error
+	m.memory, err = b.Memory()
+	return m, err
+}
+
+func (m *measurement) print(s streams) error {
+	var total distill.BenchPart
+	for _, p := range m.Parts {
+		total.Seconds += p.Seconds
+		total.Operations += p.Operations
+	}
+	tokens, seconds := 0, []float64(nil)
+	for _, step := range m.Steps {
+		tokens += step.Tokens
+		seconds = append(seconds, step.Seconds)
+	}
+	perStep := float64(tokens) / float64(len(m.Steps))
+	fmt.Fprintf(s.out, "%s tokens/s: %.0f tokens a step, %.1f ms (median %.1f ms)\n", report.Count(int64(perStep/total.Seconds)), perStep,
+		1e3*total.Seconds, 1e3*median(seconds))
+	if m.Best > 0 {
+		fmt.Fprintf(s.out, "the processor at best: %.0f GFLOP/s in float32\n", m.Best/1e9)
+	}
+	total.Name = "together"
+	rows := [][]string{{"part", "ms", "of the step", "GFLOP/s", "of the best"}}
+	for _, p := range append(m.Parts, total) {
+		row := []string{p.Name, fmt.Sprintf("%.1f", 1e3*p.Seconds), fmt.Sprintf("%.0f %%", 100*p.Seconds/total.Seconds), "", ""}
+		if p.Operations > 0 {
+			row[3] = fmt.Sprintf("%.0f", p.Operations/p.Seconds/1e9)
+			if m.Best > 0 {
+				row[4] = fmt.Sprintf("%.0f %%", 100*p.Operations/p.Seconds/m.Best)
+			}
+		}
+		rows = append(rows, row)
+	}
+	memory := m.memory
+	if m.PeakMemory > 0 {
+		memory = append(memory, []string{"the process at its peak", report.Bytes(m.PeakMemory)})
+	}
+	for _, table := range [][][]string{rows, memory} {
+		fmt.Fprintln(s.out)
+		if err := report.Table(s.out, table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func median(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}

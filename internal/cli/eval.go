@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"kdistill/internal/checkpoint"
+	"kdistill/internal/data"
+	"kdistill/internal/distill"
+	"kdistill/internal/eval"
+	"kdistill/internal/graph"
+	"kdistill/internal/objective"
+	"kdistill/internal/report"
+	"kdistill/internal/teacher"
+)
+
+func init() { register(newEval) }
+
+type evalOptions struct {
+	model, teacher string
+	file           data.File
+	length         int
+	long           string
+	stride, limit  int
+	prefix         string
+	json           bool
+	perExample     string
+	threads        int
+}
+
+func newEval(s streams) *cobra.Command {
+	o := evalOptions{}
+	c := &cobra.Command{
+		Use:   "eval --model DIR --data FILE",
+		Short: "Measure a model on documents, alone or against its teacher",
+		Long: `Measure a model on documents: nats per predicted token, perplexity, bits per byte; with --teacher also the Kullback-Leibler divergences,
+agreement of the likeliest token, and acceptance (what share of the model's tokens the teacher would accept in speculative decoding).
+Every figure has a standard error, clustered by document.`,
+		Example: `  kdistill eval --model runs/x/model --data test.txt --separator '<|endoftext|>'
+  kdistill eval --model runs/x/model --teacher models/big --data test.jsonl --json`,
+		Args: checked(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.model, "model", "", "the model: a Hugging Face `DIR`, or org/name in the cache")
+	f.StringVar(&o.teacher, "teacher", "", "compare with the model in `DIR`")
+	f.StringVar(&o.file.Path, "data", "", "documents: a `FILE` of text, JSON lines, parquet or token ids")
+	f.StringVar(&o.file.Format, "format", "", "text, jsonl, parquet or tokens; default by the file's extension")
+	f.StringVar(&o.file.Separator, "separator", "", "what stands between documents of a text file; default: it is one document")
+	f.StringVar(&o.file.Field, "field", "", "the field that holds the text (jsonl, parquet)")
+	f.StringVar(&o.file.PromptField, "prompt-field", "", "the field of the prompt, with --completion-field")
+	f.StringVar(&o.file.CompletionField, "completion-field", "", "the field of the completion")
+	f.BoolVar(&o.file.MaskPrompt, "mask-prompt", false, "measure completions only")
+	f.StringVar(&o.file.AppendEOS, "append-eos", "auto", "auto, true or false: put the end token behind documents")
+	f.IntVar(&o.length, "sequence-length", 0, "longest row in tokens; default: the model's positions")
+	f.StringVar(&o.long, "long-documents", "split", "split or truncate what is longer")
+	f.IntVar(&o.stride, "stride", 0, "pieces of long documents advance by so many tokens and see those before; 0: they don't overlap")
+	f.StringVar(&o.prefix, "prefix-token", "auto", "what each piece begins with: auto (what the tokenizer puts there), none, or an id")
+	f.IntVar(&o.limit, "limit", 0, "measure the first `N` documents only")
+	f.BoolVar(&o.json, "json", false, "print one JSON object")
+	f.StringVar(&o.perExample, "per-example", "", "write one JSON line for each document to `FILE`")
+	addThreads(c, &o.threads)
+	return c
+}
+
+func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
+	switch {
+	case o.model == "":
+		return usagef("--model is missing")
+	case o.file.Path == "":
+		return usagef("--data is missing")
+	case o.long != "split" && o.long != "truncate":
+		return usagef("--long-documents: have %q, want split or truncate", o.long)
+	case o.length < 0 || o.length == 1 || o.stride < 0 || o.limit < 0:
+		return usagef("--sequence-length, --stride and --limit want positive numbers (at least 2 for the length)")
+	case o.stride > 0 && o.long == "truncate":
+		return usagef("--stride is for long documents that are split: leave out --long-documents truncate")
+	}
+	if _, err := strconv.ParseInt(o.prefix, 10, 32); err != nil && o.prefix != "auto" && o.prefix != "none" {
+		return usagef("--prefix-token: have %q, want auto, none or a token id", o.prefix)
+	}
+	if err := o.file.Check(); err != nil {
+		return usageError{err}
+	}
+	if err := setThreads(o.threads); err != nil {
+		return err
+	}
+	if info, err := os.Stat(filepath.Dir(o.perExample)); err != nil || !info.IsDir() {
+		return usagef("--per-example: no folder %s to write to", filepath.Dir(o.perExample))
+	}
+	var arena graph.Arena
+	model, err := checkpoint.OpenModel(o.model)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	weights, err := checkpoint.ReadFrozen(model, model.Model, checkpoint.Auto)
+	if err != nil {
+		return fmt.Errorf("%s: %w", model.Dir, err)
+	}
+	info := model.Model.Info()
+	vocab, positions := info.Vocab, info.Positions
+	var compared objective.Teacher
+	if o.teacher != "" {
+		t, err := checkpoint.OpenModel(o.teacher)
+		if err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		defer t.Close()
+		w, err := checkpoint.ReadFrozen(t, t.Model, checkpoint.Auto)
+		if err != nil {
+			return fmt.Errorf("teacher %s: %w", t.Dir, err)
+		}
+		warning, err := distill.SameTokens(distill.Tokens{Vocab: t.Model.Info().Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: vocab, Tokenizer: model.Tokenizer})
+		if err != nil {
+			return err
+		}
+		if warning != "" {
+			fmt.Fprintln(s.err, "warning:", warning)
+		}
+		vocab, positions = min(vocab, t.Model.Info().Vocab), min(positions, t.Model.Info().Positions)
+		live := &teacher.Live{Model: t.Model, Weights: w, Arena: &arena}
+		defer live.Close()
+		compared = live
+	}
+	if o.length == 0 {
+		o.length = positions
+	}
+	if o.length > positions {
+		return usagef("--sequence-length: have %d, the models have %d positions", o.length, positions)
+	}
+	var encoder data.Encoder
+	if model.Tokenizer != nil {
+		encoder = model.Tokenizer
+	}
+	documents, err := data.Load(cmd.Context(), []data.File{o.file}, encoder, data.LoadOptions{Vocab: vocab, Bytes: true, Limit: o.limit})
+	if err != nil {
+		return err
+	}
+	source, err := data.NewSource(documents, data.Options{
+		SequenceLength: o.length, Truncate: o.long == "truncate", Stride: o.stride, PrefixToken: o.prefix, Epochs: 1,
+	})
+	if err != nil {
+		return err
+	}
+	e, err := eval.New(model.Model, weights, compared, &arena)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	progress := report.NewCounter(s.err, "rows", source.Len())
+	result, err := e.Run(cmd.Context(), source, max(1, evalTokens/min(o.length, longest(documents))), progress.Set)
+	progress.Done()
+	if err != nil {
+		return err
+	}
+	if o.perExample != "" {
+		if err := writeDocuments(o.perExample, result.Documents); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		enc := json.NewEncoder(s.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(result.JSON())
+	}
+	return printResult(s, result)
+}
+
+// evalTokens is the number of positions of a batch.
+const evalTokens = 4096
+
+// longest is the number of tokens of the longest document, and so about that of the longest row.
+func longest(d *data.Dataset) int {
+	most := 1
+	for i := range d.Len() {
+		ids, _ := d.Document(i)
+		most = max(most, len(ids))
+	}
+	return most
+}
+
+func writeDocuments(path string, documents []eval.Document) error {
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	for _, d := range documents {
+		if err := enc.Encode(map[string]any{"index": d.Index, "nll": d.NLL, "tokens": d.Tokens}); err != nil {
+			return err
+		}
+	}
+	return checkpoint.WriteFile(path, lines.Bytes())
+}
+
+func printResult(s streams, r *eval.Result) error {
+	rows := [][]string{{"figure", "value", "standard error"}}
+	add := func(name string, f eval.Figure) {
+		rows = append(rows, []string{name, fmt.Sprintf("%.6f", f.Value), fmt.Sprintf("%.6f", f.Stderr)})
+	}
+	for _, name := range eval.Metrics() {
+		if f, ok := r.Figures[name]; ok {
+			add(name, f)
+		}
+		if name == "nll" {
+			add("perplexity", r.Perplexity())
+			if r.BitsPerByte != nil {
+				add("bits_per_byte", *r.BitsPerByte)
+			}
+		}
+	}
+	if err := report.Table(s.out, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "%d tokens in %d documents, %s tokens/s\n", r.Tokens, len(r.Documents), report.Count(int64(r.TokensPerSecond)))
+	return err
+}

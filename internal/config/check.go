@@ -1,0 +1,176 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// settle fills in the defaults that hang on other keys.
+func (c *Config) settle(given map[string]*yaml.Node) {
+	if given["train.epochs"] != nil && given["train.steps"] == nil {
+		c.Train.Steps = 0
+	}
+	if given["train.optimizer.weight_decay"] == nil && c.Train.Optimizer.Name != "adamw" {
+		c.Train.Optimizer.WeightDecay = 0
+	}
+	if c.Student.Init == "teacher_layers" && c.Student.Layers.IsZero() {
+		c.Student.Layers.Rule = "uniform"
+	}
+	settleSources("data.train", c.Data.Train, given)
+	settleSources("data.eval", c.Data.Eval, given)
+}
+
+func settleSources(key string, sources []Source, given map[string]*yaml.Node) {
+	for i := range sources {
+		s, at := &sources[i], fmt.Sprintf("%s[%d]", key, i)
+		isText := s.Format == "text" || s.Format == "" && slices.Contains([]string{".txt", ".text", ".md"}, strings.ToLower(filepath.Ext(s.Path)))
+		if isText && given[at+".separator"] == nil {
+			s.Separator = "<|endoftext|>"
+		}
+		if s.PromptField != "" && given[at+".mask_prompt"] == nil {
+			s.MaskPrompt = true
+		}
+	}
+}
+
+// check finds what is missing and what contradicts itself.
+func (l *loader) check(c *Config) {
+	wrong := func(key, format string, args ...any) {
+		if !slices.ContainsFunc(l.problems, func(p problem) bool { return p.key == key }) { // said already
+			l.fail(l.given[key], key, format, args...)
+		}
+	}
+	checkStudent(c, wrong)
+	if len(c.Data.Train) == 0 {
+		wrong("data.train", "is missing: give at least one file, such as [{path: FILE}]")
+	}
+	checkSources("data.train", c.Data.Train, wrong)
+	checkSources("data.eval", c.Data.Eval, wrong)
+	l.checkLosses(c.Loss, wrong)
+	if c.Train.Steps > 0 && c.Train.Epochs > 0 {
+		wrong("train.epochs", "train.steps is given too: leave one of them out, or set it to null")
+	}
+	checkOptimizer(c.Train.Optimizer, wrong)
+	if s := c.Train.Schedule; s.DecaySteps > 0 && s.Name != "warmup_stable_decay" {
+		wrong("train.schedule.decay_steps", "belongs to the schedule warmup_stable_decay, have %s", s.Name)
+	}
+	if c.Output.Dir == "" {
+		wrong("output.dir", "is missing: give the folder to write to")
+	}
+}
+
+type reporter func(key, format string, args ...any)
+
+func checkStudent(c *Config, wrong reporter) {
+	s := c.Student
+	if s.Init == "checkpoint" {
+		if s.Path == "" {
+			wrong("student.path", "is missing: give a Hugging Face folder, or set student.init to random or teacher_layers")
+		}
+		if s.Config != nil {
+			wrong("student.config", "belongs to student.init random or teacher_layers: a checkpoint has its own")
+		}
+	} else if s.Path != "" {
+		wrong("student.path", "belongs to student.init checkpoint, have %s: leave one of them out", s.Init)
+	}
+	if s.Init != "teacher_layers" && !s.Layers.IsZero() {
+		wrong("student.layers", "belongs to student.init teacher_layers, have %s", s.Init)
+	}
+	if s.Init == "random" && c.Teacher.Path == "" && s.Config["model_type"] == nil {
+		wrong("student.config", "without teacher.path it must be complete, model_type included")
+	}
+	if s.Init != "teacher_layers" {
+		return
+	}
+	if c.Teacher.Path == "" {
+		wrong("teacher.path", "is missing: student.init teacher_layers copies the teacher's layers")
+	}
+	count, hasCount := s.Config["num_hidden_layers"].(int)
+	if !hasCount {
+		count, hasCount = s.Config["n_layer"].(int) // GPT-2's own name
+	}
+	switch {
+	case s.Layers.Rule != "" && !hasCount:
+		wrong("student.config", "num_hidden_layers is missing: how many layers shall the student have?")
+	case s.Layers.Rule == "" && len(s.Layers.List) == 0:
+		wrong("student.layers", "is empty: want at least one layer")
+	case s.Layers.Rule == "" && hasCount && count != len(s.Layers.List):
+		wrong("student.layers", "has %d layers, student.config.num_hidden_layers is %d", len(s.Layers.List), count)
+	}
+}
+
+func checkSources(key string, sources []Source, wrong reporter) {
+	for i, s := range sources {
+		if s.Path == "" {
+			wrong(fmt.Sprintf("%s[%d]", key, i), "path is missing")
+		}
+	}
+}
+
+func (l *loader) checkLosses(losses []Loss, wrong reporter) {
+	if len(losses) == 0 {
+		wrong("loss", "is empty: leave it out for forward_kl")
+		return
+	}
+	labels := map[string]bool{}
+	weight := 0.0
+	for i, loss := range losses {
+		at := fmt.Sprintf("loss[%d]", i)
+		if loss.Name == "" {
+			wrong(at, "name is missing")
+		} else if labels[loss.Label()] {
+			wrong(at, "%s is there already: give this one another name in logs with as", loss.Label())
+		}
+		labels[loss.Label()] = true
+		if loss.Temperature != 1 && l.given[at+".temperature"] != nil && l.given[at+".t2_scaling"] == nil {
+			wrong(at+".temperature", "say t2_scaling: true (times the temperature squared, as Hinton et al. 2015) or false (as TRL)")
+		}
+		weight += loss.Weight.From + loss.Weight.To
+	}
+	if weight == 0 {
+		wrong("loss", "every weight is 0: nothing would be learnt")
+	}
+}
+
+func checkOptimizer(o Optimizer, wrong reporter) {
+	adam := Default().Train.Optimizer
+	if o.Name == "sgd" {
+		if o.Nesterov && (o.Momentum == 0 || o.Dampening != 0) {
+			wrong("train.optimizer.nesterov", "needs momentum above 0 and dampening 0, have %g and %g", o.Momentum, o.Dampening)
+		}
+		if o.Betas != adam.Betas {
+			wrong("train.optimizer.betas", "belongs to adamw and adam, have sgd: use momentum")
+		}
+		return
+	}
+	for _, only := range []struct {
+		key string
+		set bool
+	}{{"momentum", o.Momentum != 0}, {"dampening", o.Dampening != 0}, {"nesterov", o.Nesterov}} {
+		if only.set {
+			wrong("train.optimizer."+only.key, "belongs to sgd, have %s: leave it out", o.Name)
+		}
+	}
+}
+
+// Warnings names what was set and has no effect, or hardly the one that was meant.
+func (c *Config) Warnings() []string {
+	var all []string
+	warn := func(on bool, format string, args ...any) {
+		if on {
+			all = append(all, fmt.Sprintf(format, args...))
+		}
+	}
+	t := c.Train
+	warn(t.Steps > 0 && t.Schedule.WarmupSteps >= t.Steps,
+		"train.schedule.warmup_steps (%d) is not below train.steps (%d): the learning rate never leaves the warm-up", t.Schedule.WarmupSteps, t.Steps)
+	warn(t.Schedule.MinLRRatio > 0 && (t.Schedule.Name == "constant" || t.Schedule.Name == "inverse_sqrt"),
+		"train.schedule.min_lr_ratio has no effect with the schedule %s", t.Schedule.Name)
+	warn(t.BatchSize < int(t.MicroBatchSize),
+		"train.micro_batch_size (%d) is above train.batch_size (%d): batches of %d are used", t.MicroBatchSize, t.BatchSize, t.BatchSize)
+	return all
+}

@@ -1,0 +1,178 @@
+// Package config turns a YAML file, KDISTILL_ environment variables and --set overrides into one checked Config.
+// It knows keys, types, ranges and contradictions; losses, models and data are checked by the packages that own them.
+package config
+
+import (
+	"math"
+)
+
+// Config is the whole configuration of a run. The meaning of every key is written in configs/reference.yaml.
+//
+// Struct tags: yaml is the key; oneof lists the words allowed; range is the interval of a number, or of a list's members;
+// path marks text in which ~ and ${VAR} are expanded; resume:"free" marks a key that may change when a run goes on.
+type Config struct {
+	Teacher Teacher `yaml:"teacher"`
+	Student Student `yaml:"student"`
+	Data    Data    `yaml:"data"`
+	Loss    []Loss  `yaml:"loss"`
+	Train   Train   `yaml:"train"`
+	Output  Output  `yaml:"output"`
+}
+
+// Teacher is the frozen model. Path may be empty where no loss needs a teacher.
+type Teacher struct {
+	Path  string `yaml:"path,omitempty" path:"yes"`
+	DType string `yaml:"dtype" oneof:"auto|float32|bfloat16"`
+}
+
+// Student is the model to be trained: read from Path, or made from the teacher as Init says.
+type Student struct {
+	Path   string         `yaml:"path,omitempty" path:"yes"`
+	Init   string         `yaml:"init" oneof:"checkpoint|random|teacher_layers"`
+	Config map[string]any `yaml:"config,omitempty"` // keys of config.json, as YAML gives them: int, float64, bool, string, nil, []any, map[string]any
+	Layers Layers         `yaml:"layers,omitempty"`
+}
+
+// Layers says which teacher layers a teacher_layers student keeps: a Rule, or a List of 0-based indices.
+type Layers struct {
+	Rule string // uniform, first, last, or "" where List is given
+	List []int
+}
+
+// IsZero tells that nothing was said about layers.
+func (l Layers) IsZero() bool { return l.Rule == "" && l.List == nil }
+
+// Data is what is learnt from and what is measured on.
+type Data struct {
+	Train          []Source `yaml:"train"`
+	Eval           []Source `yaml:"eval,omitempty"`
+	SequenceLength int      `yaml:"sequence_length" range:"[2,)"`
+	LongDocuments  string   `yaml:"long_documents" oneof:"split|truncate"`
+	Packing        bool     `yaml:"packing"`
+	Shuffle        bool     `yaml:"shuffle"`
+}
+
+// Source is one data file. Which formats there are, and which of these keys each takes, is known to package data.
+type Source struct {
+	Path            string `yaml:"path" path:"yes"`
+	Format          string `yaml:"format,omitempty"` // "": by the extension
+	Separator       string `yaml:"separator"`        // of text; "": the file is one document
+	Field           string `yaml:"field,omitempty"`
+	PromptField     string `yaml:"prompt_field,omitempty"`
+	CompletionField string `yaml:"completion_field,omitempty"`
+	MaskPrompt      bool   `yaml:"mask_prompt"`
+	AppendEOS       string `yaml:"append_eos" oneof:"auto|true|false"`
+}
+
+// Loss is one term of the objective. Which names exist, and which Values they take, is known to package loss.
+type Loss struct {
+	Name        string             `yaml:"name"`
+	As          string             `yaml:"as,omitempty"`
+	Weight      Weight             `yaml:"weight"`
+	Temperature float64            `yaml:"temperature" range:"(0,)"`
+	T2Scaling   bool               `yaml:"t2_scaling"`
+	Positions   string             `yaml:"positions" oneof:"labels|attended"`
+	Values      map[string]float64 `yaml:",inline"` // every other key: a parameter of that loss
+}
+
+// Label is the name of the term in logs and metrics: As, or Name where As is empty.
+func (l Loss) Label() string {
+	if l.As != "" {
+		return l.As
+	}
+	return l.Name
+}
+
+// Weight is a factor that may go From one value To another over the run. A constant has From == To and no Schedule.
+type Weight struct {
+	From     float64 `yaml:"from" range:"[0,)"`
+	To       float64 `yaml:"to" range:"[0,)"`
+	Schedule string  `yaml:"schedule" oneof:"linear|cosine"`
+}
+
+// Constant is the weight that stays w.
+func Constant(w float64) Weight { return Weight{From: w, To: w} }
+
+// At is the weight when the part progress of the run is done: 0 at the first step, 1 at the last.
+func (w Weight) At(progress float64) float64 {
+	if w.Schedule == "cosine" {
+		progress = (1 - math.Cos(math.Pi*progress)) / 2
+	}
+	return w.From + (w.To-w.From)*progress
+}
+
+// Train is the loop. Exactly one of Steps and Epochs is positive.
+type Train struct {
+	Steps          int        `yaml:"steps,omitempty" range:"[1,)"`
+	Epochs         int        `yaml:"epochs,omitempty" range:"[1,)"`
+	BatchSize      int        `yaml:"batch_size" range:"[1,)"`
+	MicroBatchSize MicroBatch `yaml:"micro_batch_size" range:"[1,)" resume:"free"`
+	Optimizer      Optimizer  `yaml:"optimizer"`
+	Schedule       Schedule   `yaml:"schedule"`
+	MaxGradNorm    float64    `yaml:"max_grad_norm" range:"[0,)"`
+	Seed           int64      `yaml:"seed" range:"[0,)"`
+	EvalEvery      int        `yaml:"eval_every" range:"[0,)" resume:"free"`
+	SaveEvery      int        `yaml:"save_every" range:"[0,)" resume:"free"`
+	Keep           int        `yaml:"keep" range:"[1,)" resume:"free"`
+	BestMetric     string     `yaml:"best_metric" oneof:"nll|kl|reverse_kl|top1_agreement|acceptance"`
+}
+
+// MicroBatch is the number of sequences in one forward and backward pass; 0 is "auto": chosen by memory.
+type MicroBatch int
+
+// Optimizer holds the settings of all optimizers; those that the named one lacks keep their defaults.
+type Optimizer struct {
+	Name        string     `yaml:"name" oneof:"adamw|adam|sgd"`
+	LR          float64    `yaml:"lr" range:"[0,)"`
+	Betas       [2]float64 `yaml:"betas,flow" range:"[0,1)"`
+	Eps         float64    `yaml:"eps" range:"(0,)"`
+	WeightDecay float64    `yaml:"weight_decay" range:"[0,)"`
+	Decay       string     `yaml:"decay" oneof:"matrices|all"`
+	Momentum    float64    `yaml:"momentum" range:"[0,1)"`
+	Dampening   float64    `yaml:"dampening" range:"[0,1]"`
+	Nesterov    bool       `yaml:"nesterov"`
+}
+
+// Schedule is the course of the learning rate.
+type Schedule struct {
+	Name        string  `yaml:"name" oneof:"constant|linear|cosine|inverse_sqrt|warmup_stable_decay"`
+	WarmupSteps int     `yaml:"warmup_steps" range:"[0,)"`
+	MinLRRatio  float64 `yaml:"min_lr_ratio" range:"[0,1]"`
+	DecaySteps  int     `yaml:"decay_steps,omitempty" range:"[1,)"` // 0: a tenth of all steps
+}
+
+// Output is where the run is written, and in which type its final weights are.
+type Output struct {
+	Dir   string `yaml:"dir" path:"yes" resume:"free"`
+	DType string `yaml:"dtype" oneof:"float32|bfloat16|float16" resume:"free"`
+}
+
+// Default returns the value of every key that nobody sets.
+func Default() *Config {
+	c := &Config{
+		Teacher: Teacher{DType: "auto"},
+		Student: Student{Init: "checkpoint"},
+		Data:    Data{SequenceLength: 256, LongDocuments: "split", Packing: true, Shuffle: true},
+		Loss:    make([]Loss, 1),
+		Train: Train{
+			Steps: 1000, BatchSize: 32,
+			Optimizer:   Optimizer{Name: "adamw", LR: 1e-3, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.1, Decay: "matrices"},
+			Schedule:    Schedule{Name: "cosine"},
+			MaxGradNorm: 1, Seed: 1, EvalEvery: 100, SaveEvery: 500, Keep: 2, BestMetric: "nll",
+		},
+		Output: Output{DType: "float32"},
+	}
+	c.Loss[0].setDefaults()
+	c.Loss[0].Name = "forward_kl"
+	return c
+}
+
+func (s *Source) setDefaults() {
+	*s = Source{AppendEOS: "auto"}
+}
+
+func (l *Loss) setDefaults() {
+	*l = Loss{Weight: Constant(1), Temperature: 1, Positions: "labels"}
+}
+
+func (w *Weight) setDefaults() { w.Schedule = "linear" }

@@ -1,0 +1,110 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"kdistill/internal/tokenizer"
+)
+
+// document is the tokens of one record. labels nil: each token is its own label; bytes nil: not kept.
+type document struct{ ids, labels, bytes []int32 }
+
+var errNoTokens = errors.New("a document without tokens: remove it")
+
+func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
+	ex, err := r.parse()
+	if err != nil {
+		return document{}, err
+	}
+	doc := document{ids: ex.ids, labels: ex.labels}
+	if formats[r.file.Format].text {
+		if doc, err = encodeText(r.file, ex, encoder, o.Bytes); err != nil {
+			return document{}, err
+		}
+	}
+	if len(doc.ids) == 0 {
+		return document{}, errNoTokens
+	}
+	if err := inVocabulary("token", doc.ids, o.Vocab, false); err != nil {
+		return document{}, err
+	}
+	return doc, inVocabulary("label", doc.labels, o.Vocab, true)
+}
+
+// encodeText encodes a text, or a prompt and its completion as the one text prompt + completion, since that is what the model will see:
+// encoded apart, many tokenizers would put a space that nobody wrote in front of the completion. A token belongs to the completion if
+// it covers at least one of its bytes. (So end prompts without a space and begin completions with one, or the space, joined to the
+// completion's first word, is learned too.) An end token follows according to append_eos, unless the text already ends with it.
+func encodeText(f *File, ex example, encoder Encoder, withBytes bool) (document, error) {
+	if !utf8.ValidString(ex.text) {
+		return document{}, invalidUTF8(ex.text)
+	}
+	e, err := encoder.Encode(ex.text, false)
+	if err != nil {
+		return document{}, err
+	}
+	if len(e.IDs) == 0 {
+		return document{}, errNoTokens
+	}
+	doc := document{ids: e.IDs}
+	if withBytes {
+		doc.bytes = coveredBytes(e.Spans)
+	}
+	prompt := 0 // tokens that are not labels
+	if f.MaskPrompt && ex.prompt > 0 {
+		prompt = slices.IndexFunc(e.Spans, func(s tokenizer.Span) bool { return s.End > ex.prompt })
+		if prompt < 0 {
+			prompt = len(e.IDs)
+		}
+	}
+	if f.AppendEOS != "false" {
+		end := encoder.Suffix()
+		if eos := encoder.EOS(); eos >= 0 && (f.AppendEOS == "true" || ex.pair) && !slices.Contains(end, eos) {
+			end = append(slices.Clip(end), eos)
+		}
+		if !hasSuffix(doc.ids, end) {
+			doc.ids = append(doc.ids, end...)
+			if withBytes {
+				doc.bytes = append(doc.bytes, make([]int32, len(end))...)
+			}
+		}
+	}
+	if prompt > 0 {
+		doc.labels = slices.Clone(doc.ids)
+		for i := range prompt {
+			doc.labels[i] = Ignore
+		}
+	}
+	return doc, nil
+}
+
+// coveredBytes counts each byte once, for the first token that covers it: the bytes of one character may be several tokens with the same span.
+func coveredBytes(spans []tokenizer.Span) []int32 {
+	covered, counts := 0, make([]int32, len(spans))
+	for i, s := range spans {
+		counts[i] = int32(max(0, s.End-max(s.Start, covered)))
+		covered = max(covered, s.End)
+	}
+	return counts
+}
+
+// inVocabulary checks ids, among which labels may be Ignore.
+func inVocabulary(what string, ids []int32, vocab int, labels bool) error {
+	for i, id := range ids {
+		if (id < 0 || int(id) >= vocab) && !(labels && id == Ignore) {
+			return fmt.Errorf("%s %d is %d, outside the vocabulary of %d ids", what, i, id, vocab)
+		}
+	}
+	return nil
+}
+
+func hasPrefix(ids, prefix []int32) bool {
+	return len(ids) >= len(prefix) && slices.Equal(ids[:len(prefix)], prefix)
+}
+
+func hasSuffix(ids, suffix []int32) bool {
+	return len(ids) >= len(suffix) && slices.Equal(ids[len(ids)-len(suffix):], suffix)
+}

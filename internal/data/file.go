@@ -1,0 +1,141 @@
+package data
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// File names one input and says how its documents are found. The zero value of every field but Path is its default.
+type File struct {
+	Path            string
+	Format          string // text, jsonl, parquet or tokens; "": by the extension (tokens must be named)
+	Separator       string // text: stands between documents; "": the file is one document
+	Field           string // jsonl, parquet: the field of the text, default "text"
+	PromptField     string // jsonl, parquet: with CompletionField, in place of Field
+	CompletionField string
+	MaskPrompt      bool   // the prompt's tokens are context, not labels
+	AppendEOS       string // auto, true or false; "": auto, which is yes after completions and, for text, what the tokenizer does
+}
+
+// format is a way to find documents in a file. A reader emits records in the file's order and stops at emit's error.
+type format struct {
+	extensions []string
+	text       bool // documents are text: they need an Encoder
+	fields     bool // documents are named fields
+	separator  bool // documents stand between separators
+	read       func(f *File, src *os.File, emit func(record) error) error
+}
+
+var formats = map[string]format{}
+
+func register(name string, f format) {
+	if _, ok := formats[name]; ok {
+		panic("data: format registered twice: " + name)
+	}
+	formats[name] = f
+}
+
+// Formats returns the names of the registered formats, sorted.
+func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
+
+// record is one document as a reader found it. Parsing is put off, for it runs on a worker.
+type record struct {
+	file   *File
+	unit   string // line, element or row
+	number int    // from 1
+	parse  func() (example, error)
+}
+
+// String names the place for error messages: "FILE:LINE", or "FILE: row N".
+func (r record) String() string {
+	if r.unit == "line" {
+		return fmt.Sprintf("%s:%d", r.file.Path, r.number)
+	}
+	return fmt.Sprintf("%s: %s %d", r.file.Path, r.unit, r.number)
+}
+
+// example is a parsed document: text, or token ids as they are.
+type example struct {
+	text   string
+	pair   bool // text is a prompt with its completion
+	prompt int  // bytes of the prompt
+
+	ids, labels []int32 // labels nil: each token is its own label
+}
+
+// Check fills in the defaults of f and reports settings that contradict each other. It does not open the file.
+func (f *File) Check() error {
+	if f.Path == "" {
+		return errors.New("data: a file without path: set path")
+	}
+	if f.Format == "" {
+		extension := strings.ToLower(filepath.Ext(f.Path))
+		for name, format := range formats {
+			if slices.Contains(format.extensions, extension) {
+				f.Format = name
+			}
+		}
+		if f.Format == "" {
+			return fmt.Errorf("%s: the extension %q tells no format: set format to one of %s", f.Path, extension, strings.Join(Formats(), ", "))
+		}
+	}
+	format, ok := formats[f.Format]
+	if !ok {
+		return fmt.Errorf("%s: unknown format %q: want one of %s", f.Path, f.Format, strings.Join(Formats(), ", "))
+	}
+	if f.AppendEOS == "" {
+		f.AppendEOS = "auto"
+	}
+	named := f.Field != "" || f.PromptField != "" || f.CompletionField != "" || f.MaskPrompt
+	switch {
+	case !slices.Contains([]string{"auto", "true", "false"}, f.AppendEOS):
+		return fmt.Errorf("%s: append_eos: have %q, want auto, true or false", f.Path, f.AppendEOS)
+	case f.Separator != "" && !format.separator:
+		return fmt.Errorf("%s: separator is for text, the format is %s: remove it", f.Path, f.Format)
+	case named && !format.fields:
+		return fmt.Errorf("%s: field, prompt_field, completion_field and mask_prompt are for jsonl and parquet, the format is %s: remove them", f.Path, f.Format)
+	case !format.text && f.AppendEOS == "true":
+		return fmt.Errorf("%s: append_eos is for text, the format is %s: put the end token into input_ids", f.Path, f.Format)
+	case (f.PromptField == "") != (f.CompletionField == ""):
+		return fmt.Errorf("%s: prompt_field and completion_field belong together: set both", f.Path)
+	case f.Field != "" && f.PromptField != "":
+		return fmt.Errorf("%s: field and prompt_field exclude each other: remove one", f.Path)
+	case f.MaskPrompt && f.PromptField == "":
+		return fmt.Errorf("%s: mask_prompt needs prompt_field and completion_field", f.Path)
+	}
+	if format.fields && f.Field == "" && f.PromptField == "" {
+		f.Field = "text"
+	}
+	return nil
+}
+
+// fields names what a record must hold, in the order in which compose takes the values.
+func (f *File) fields() []string {
+	if f.PromptField != "" {
+		return []string{f.PromptField, f.CompletionField}
+	}
+	return []string{f.Field}
+}
+
+// compose makes an example of the values of f.fields().
+func (f *File) compose(values []string) example {
+	if len(values) == 1 {
+		return example{text: values[0]}
+	}
+	return example{text: values[0] + values[1], pair: true, prompt: len(values[0])}
+}
+
+// withoutBOM returns a reader of src behind a UTF-8 byte order mark, if there is one.
+func withoutBOM(src *os.File) *bufio.Reader {
+	r := bufio.NewReaderSize(src, 1<<16)
+	if mark, err := r.Peek(3); err == nil && string(mark) == "\ufeff" {
+		r.Discard(3)
+	}
+	return r
+}

@@ -1,0 +1,186 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// LoadOptions are what Load needs besides the files.
+type LoadOptions struct {
+	Vocab int  // ids must be below it: the smallest vocabulary among the models; 0: the encoder's
+	Bytes bool // keep how many source bytes each token covers (for bits per byte); files of tokens have none
+	Limit int  // load the first Limit documents; 0: all
+}
+
+// Load reads the files in their order and encodes their documents on all cores; the result does not depend on how many there are.
+// The encoder may be nil where every file holds tokens. The error is the first one in the order of the documents and names file and line.
+func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*Dataset, error) {
+	files = slices.Clone(files)
+	if o.Vocab == 0 && encoder != nil {
+		o.Vocab = encoder.VocabSize()
+	}
+	d := &Dataset{start: []int{0}, vocab: o.Vocab}
+	if err := check(files, encoder, o); err != nil {
+		return nil, err
+	}
+	if encoder != nil {
+		d.prefix = encoder.Prefix()
+	}
+	if o.Bytes && !slices.ContainsFunc(files, func(f File) bool { return !formats[f.Format].text }) {
+		d.bytes = []int32{}
+	}
+
+	var running sync.WaitGroup
+	defer running.Wait()
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	for j := range encodeAll(inner, &running, files, encoder, o) {
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if j.file == len(d.files) {
+			d.files = append(d.files, origin{files[j.file].Path, d.Len(), !formats[files[j.file].Format].text})
+		}
+		for _, doc := range j.documents {
+			d.add(doc)
+			if d.Len() == o.Limit {
+				d.fingerprint = d.sum()
+				return d, nil
+			}
+		}
+		if j.err == nil && j.last && d.Len() == d.files[j.file].first {
+			j.err = fmt.Errorf("%s: no documents in it (format %s)", files[j.file].Path, files[j.file].Format)
+		}
+		if j.err != nil {
+			return nil, j.err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	d.fingerprint = d.sum()
+	return d, nil
+}
+
+// check finds what is wrong before any file is read.
+func check(files []File, encoder Encoder, o LoadOptions) error {
+	if len(files) == 0 {
+		return errors.New("data: no files: name at least one")
+	}
+	if o.Vocab <= 0 {
+		return errors.New("data: without a tokenizer the size of the vocabulary must be given")
+	}
+	for i := range files {
+		f := &files[i]
+		if err := f.Check(); err != nil {
+			return err
+		}
+		if formats[f.Format].text && encoder == nil {
+			return fmt.Errorf("%s: format %s needs a tokenizer and the model's folder has none: use format tokens", f.Path, f.Format)
+		}
+		if f.AppendEOS == "true" && encoder.EOS() < 0 {
+			return fmt.Errorf("%s: append_eos: the tokenizer has no end token: set append_eos to false", f.Path)
+		}
+		if _, err := os.Stat(f.Path); err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+	}
+	if encoder != nil {
+		return inVocabulary("the tokenizer's start token", encoder.Prefix(), o.Vocab, false)
+	}
+	return nil
+}
+
+// job is a run of records of one file: the unit of work of a worker.
+type job struct {
+	file      int
+	last      bool // the file ends here
+	records   []record
+	documents []document
+	err       error         // what follows the documents
+	done      chan struct{} // closed when documents and err are set
+}
+
+// recordsPerJob is large enough that handing over costs nothing, small enough that few documents are in flight.
+const recordsPerJob = 32
+
+// encodeAll starts a reader and a worker per core, and returns the jobs in the order of the documents. All end with ctx.
+func encodeAll(ctx context.Context, running *sync.WaitGroup, files []File, encoder Encoder, o LoadOptions) <-chan *job {
+	workers := runtime.GOMAXPROCS(0)
+	ordered, open := make(chan *job, 4*workers), make(chan *job, workers)
+	send := func(j *job) error {
+		j.done = make(chan struct{})
+		for _, c := range []chan<- *job{ordered, open} {
+			select {
+			case c <- j:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	}
+	running.Go(func() {
+		defer close(ordered)
+		defer close(open)
+		for i := range files {
+			if readFile(i, &files[i], send) != nil {
+				return
+			}
+		}
+	})
+	for range workers {
+		running.Go(func() {
+			for j := range open {
+				j.encode(ctx, encoder, o)
+				close(j.done)
+			}
+		})
+	}
+	return ordered
+}
+
+// readFile sends the file's records, and last the error that ended reading. It returns an error when nobody wants more.
+func readFile(i int, f *File, send func(*job) error) error {
+	j := &job{file: i}
+	var stopped error
+	emit := func(r record) error {
+		if j.records = append(j.records, r); len(j.records) < recordsPerJob {
+			return nil
+		}
+		stopped = send(j)
+		j = &job{file: i}
+		return stopped
+	}
+	src, err := os.Open(f.Path)
+	if err == nil {
+		err = formats[f.Format].read(f, src, emit)
+		src.Close()
+	}
+	if stopped != nil {
+		return stopped
+	}
+	j.last, j.err = true, err
+	return send(j)
+}
+
+func (j *job) encode(ctx context.Context, encoder Encoder, o LoadOptions) {
+	for _, r := range j.records {
+		if ctx.Err() != nil {
+			return
+		}
+		doc, err := encodeRecord(r, encoder, o)
+		if err != nil {
+			j.err = fmt.Errorf("%s: %w", r, err)
+			return
+		}
+		j.documents = append(j.documents, doc)
+	}
+	j.records = nil
+}

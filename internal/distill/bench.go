@@ -1,0 +1,145 @@
+package distill
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"kdistill/internal/config"
+	"kdistill/internal/data"
+	"kdistill/internal/graph"
+	"kdistill/internal/optim"
+)
+
+// Bench makes a run's steps one by one and measures them. Nothing is evaluated and nothing is written.
+type Bench struct {
+	run       *run
+	start     data.State
+	steps     int
+	times     graph.Times
+	optimizer *timedOptimizer
+	total     time.Duration // of all steps that the parts cover
+	covered   int           // steps
+}
+
+// BenchStep is one measured step.
+type BenchStep struct {
+	Seconds float64 `json:"seconds"`
+	Tokens  int     `json:"tokens"` // without padding
+	Loss    float64 `json:"loss"`
+}
+
+// BenchPart is a part of the mean step.
+type BenchPart struct {
+	Name       string  `json:"name"`
+	Seconds    float64 `json:"seconds"`
+	Operations float64 `json:"operations"` // as graph.Spent counts them
+}
+
+// NewBench checks and opens everything that a run needs.
+func NewBench(ctx context.Context, c *config.Config, o Options) (*Bench, error) {
+	r, err := prepare(ctx, c, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	r.describe()
+	b := &Bench{run: r, start: r.source.State(), times: graph.Times{}, optimizer: &timedOptimizer{Optimizer: r.optimizer}}
+	r.optimizer = b.optimizer
+	return b, nil
+}
+
+// Step makes the next step. The first one compiles, and touches memory for the first time.
+func (b *Bench) Step(ctx context.Context) (BenchStep, error) {
+	begun := time.Now()
+	batch, err := b.next(b.run.config.Train.BatchSize)
+	if err != nil {
+		return BenchStep{}, err
+	}
+	b.steps++
+	done, err := b.run.step(graph.Measured(ctx, b.times), b.steps, batch)
+	if err != nil {
+		return BenchStep{}, err
+	}
+	took := time.Since(begun)
+	b.total += took
+	b.covered++
+	return BenchStep{took.Seconds(), batch.Attended(), done.Loss}, nil
+}
+
+// next returns the next rows; after the last epoch the data begin anew.
+func (b *Bench) next(rows int) (*data.Batch, error) {
+	batch, err := b.run.source.Next(rows)
+	if err != io.EOF {
+		return batch, err
+	}
+	if err := b.run.source.Seek(b.start); err != nil {
+		return nil, err
+	}
+	return b.run.source.Next(rows)
+}
+
+// Forget leaves the steps so far out of Parts: those that warm up.
+func (b *Bench) Forget() {
+	clear(b.times)
+	b.optimizer.spent, b.total, b.covered = 0, 0, 0
+}
+
+// Parts says where the mean step's time went.
+func (b *Bench) Parts() []BenchPart {
+	p := []BenchPart{{Name: "matrix products"}, {Name: "attention"}, {Name: "head and losses"}, {Name: "optimizer", Seconds: b.optimizer.spent.Seconds()}}
+	rest := b.total.Seconds() - b.optimizer.spent.Seconds()
+	for name, spent := range b.times {
+		for i, prefix := range []string{"linear", "attention", "head and losses"} {
+			if strings.HasPrefix(name, prefix) {
+				p[i].Seconds += spent.Time.Seconds()
+				p[i].Operations += spent.Operations
+				rest -= spent.Time.Seconds()
+			}
+		}
+	}
+	p = append(p, BenchPart{Name: "rest", Seconds: rest})
+	for i := range p {
+		p[i].Seconds /= float64(max(1, b.covered))
+		p[i].Operations /= float64(max(1, b.covered))
+	}
+	return p
+}
+
+// Memory is a table of what the run holds. It takes rows from the data.
+func (b *Bench) Memory() ([][]string, error) {
+	batch, err := b.next(b.run.micro)
+	if err != nil {
+		return nil, err
+	}
+	return b.run.memory(batch)
+}
+
+// Close frees what NewBench opened.
+func (b *Bench) Close() error { return b.run.close() }
+
+// timedOptimizer adds up what updates take.
+type timedOptimizer struct {
+	optim.Optimizer
+	spent time.Duration
+}
+
+func (t *timedOptimizer) Step(params, grads []float32, u optim.Update) {
+	begun := time.Now()
+	t.Optimizer.Step(params, grads, u)
+	t.spent += time.Since(begun)
+}
+
+// PeakMemory is the most memory that this process has taken so far, in bytes; 0 where the system does not tell.
+func PeakMemory() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int64
+	fmt.Sscan(after, &kilobytes)
+	return kilobytes << 10
+}

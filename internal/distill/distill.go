@@ -1,0 +1,189 @@
+// Package distill is the training loop: data, teacher's signal, student's gradient, update, report.
+//
+// It reads top to bottom in train; everything that can be wrong at start is found in prepare, before the first step.
+package distill
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"kdistill/internal/config"
+	"kdistill/internal/data"
+	"kdistill/internal/kernel"
+	"kdistill/internal/optim"
+	"kdistill/internal/report"
+)
+
+// Options are what the command line adds to a configuration.
+type Options struct {
+	Resume    bool
+	Overwrite bool
+	Log       io.Writer // progress and notes
+	Out       io.Writer // the tables of a dry run
+}
+
+// Train runs a configuration to its end and returns what came of it, or to the end of ctx: then the state is saved and ctx's error returned.
+func Train(ctx context.Context, c *config.Config, o Options) (*Result, error) {
+	dir := folder{c.Output.Dir}
+	if err := dir.claim(c, o); err != nil {
+		return nil, err
+	}
+	r, err := prepare(ctx, c, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	r.describe()
+	s, err := dir.open(r, o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.log.Close()
+	if s.finished {
+		r.say("%s is finished: %d steps are done and its model is written", c.Output.Dir, s.Step)
+		return r.result(ctx, s)
+	}
+	if s.Step == 0 && r.live != nil {
+		if err := r.checkTeacher(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.train(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := r.write(s, modelDir, s.Last); err != nil {
+		return nil, err
+	}
+	return r.result(ctx, s)
+}
+
+// train takes the steps that are left. Every pass begins by measuring and saving what the last one made, so that a run that was
+// stopped between an update and its evaluation goes on with that evaluation.
+func (r *run) train(ctx context.Context, s *session) error {
+	c := r.config.Train
+	progress := report.NewProgress(r.log, s.Step, r.steps)
+	defer progress.Done()
+	for {
+		if s.Evaluated < s.Step && (s.Step == 0 || s.Step == r.steps || c.EvalEvery > 0 && s.Step%c.EvalEvery == 0) {
+			if err := r.evaluate(ctx, s, progress); err != nil {
+				return s.interrupted(ctx, r, progress, r.source.State(), fmt.Errorf("step %d: evaluation: %w", s.Step, err))
+			}
+		}
+		if s.saved < s.Step && (s.Step == r.steps || c.SaveEvery > 0 && s.Step%c.SaveEvery == 0) {
+			if err := s.save(r, r.source.State()); err != nil {
+				return err
+			}
+		}
+		if s.Step == r.steps {
+			return s.prune(r)
+		}
+
+		position := r.source.State()
+		batch, err := r.source.Next(c.BatchSize)
+		if err != nil {
+			return err
+		}
+		done, err := r.step(ctx, s.Step+1, batch)
+		if err != nil {
+			return s.interrupted(ctx, r, progress, position, err)
+		}
+		if err := s.prune(r); err != nil {
+			return err
+		}
+		s.Step++
+		if err := s.log.Step(done); err != nil {
+			return err
+		}
+		progress.Step(s.Step, done.Loss, done.TokensPerSecond)
+	}
+}
+
+// step makes the update of that number, from 1, by a batch.
+func (r *run) step(ctx context.Context, number int, batch *data.Batch) (report.Step, error) {
+	begun, c, flat := time.Now(), r.config.Train, r.student.flat
+	for i, t := range r.terms {
+		t.Scale = r.config.Loss[i].Weight.At(part(number-1, r.steps)) / float64(max(1, counted(batch, t.Attended)))
+	}
+	clear(flat.Gradients)
+	values, err := r.accumulate(ctx, batch)
+	if err != nil {
+		return report.Step{}, fmt.Errorf("step %d: %w", number, err)
+	}
+	norm := math.Sqrt(kernel.SumSquares(flat.Gradients))
+	if err := r.finite(number, norm, values, batch); err != nil {
+		return report.Step{}, err
+	}
+	lr := c.Optimizer.LR * r.schedule(number-1)
+	r.optimizer.Step(flat.Values, flat.Gradients, optim.Update{Step: number, LR: lr, Scale: optim.ClipFactor(norm, c.MaxGradNorm), Decay: r.decay})
+	return r.summary(number, values, batch, norm, lr, time.Since(begun)), nil
+}
+
+// accumulate runs the batch in micro-batches: losses are divided by the counts of the whole step, so the split doesn't matter.
+// It returns each term's values, summed, and those positions' documents where a value is not finite.
+func (r *run) accumulate(ctx context.Context, batch *data.Batch) (stepValues, error) {
+	v := stepValues{sums: make([]float64, len(r.terms))}
+	for from := 0; from < batch.B; from += r.micro {
+		micro := batch.Rows(from, min(from+r.micro, batch.B))
+		losses, err := r.objective.Run(ctx, micro)
+		if err != nil {
+			return v, err
+		}
+		for i := range r.terms {
+			sum := losses.Sum(i)
+			v.sums[i] += sum
+			if !finite(sum) {
+				v.note(losses.Values[i], micro)
+			}
+		}
+	}
+	return v, nil
+}
+
+// stepValues are a step's sums of each term, and the documents where one was not finite.
+type stepValues struct {
+	sums []float64
+	bad  []int32
+}
+
+// note lists the documents of the positions whose value is not finite, each once.
+func (v *stepValues) note(values []float64, b *data.Batch) {
+	seen := map[int32]bool{}
+	for i, x := range values {
+		if d := b.Documents[i]; !finite(x) && !seen[d] {
+			seen[d] = true
+			v.bad = append(v.bad, d)
+		}
+	}
+}
+
+// summary is what metrics.jsonl tells of a step.
+func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float64, took time.Duration) report.Step {
+	s := report.Step{Step: step, Losses: map[string]float64{}, GradNorm: norm, LR: lr}
+	for i, t := range r.terms {
+		s.Loss += t.Scale * v.sums[i]
+		n := counted(batch, t.Attended)
+		s.Losses[r.config.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
+		s.Tokens = max(s.Tokens, n)
+	}
+	s.TokensPerSecond = float64(batch.Attended()) / max(took.Seconds(), 1e-9)
+	return s
+}
+
+// counted is the number of positions that a term counts.
+func counted(b *data.Batch, attended bool) int {
+	if attended {
+		return b.Attended()
+	}
+	return b.Labelled()
+}
+
+// part is how much of the run is done before a step: 0 at the first, 1 at the last.
+func part(step, steps int) float64 {
+	if steps <= 1 {
+		return 0
+	}
+	return float64(step) / float64(steps-1)
+}

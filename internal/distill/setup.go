@@ -1,0 +1,329 @@
+package distill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"kdistill/internal/checkpoint"
+	"kdistill/internal/config"
+	"kdistill/internal/data"
+	"kdistill/internal/eval"
+	"kdistill/internal/graph"
+	"kdistill/internal/loss"
+	"kdistill/internal/model"
+	"kdistill/internal/objective"
+	"kdistill/internal/optim"
+	"kdistill/internal/report"
+	"kdistill/internal/teacher"
+	"kdistill/internal/tokenizer"
+)
+
+// run is everything that a training run needs, checked before the first step.
+type run struct {
+	config  *config.Config
+	student *student
+	teacher *checkpoint.Pretrained // nil: no loss needs one
+	weights *model.Store           // the teacher's
+	live    *teacher.Live
+	arena   graph.Arena
+
+	dataset       *data.Dataset
+	source        *data.Source
+	measured      *data.Source // documents of evaluation, once through from measuredStart
+	measuredStart data.State
+	measuring     string // what they are, for people
+
+	terms     []*graph.Term
+	objective *objective.Objective
+	evaluator *eval.Evaluator
+	optimizer optim.Optimizer
+	decay     []optim.Range
+	schedule  func(step int) float64
+	steps     int
+	micro     int // rows of a micro-batch
+	log       io.Writer
+}
+
+// prepare opens models and data and checks everything that can be known before the first step.
+func prepare(ctx context.Context, c *config.Config, log io.Writer) (r *run, err error) {
+	r = &run{config: c, log: log}
+	for _, w := range c.Warnings() {
+		r.say("warning: %s", w)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if err := r.makeTerms(); err != nil {
+		return r, err
+	}
+	if err := r.openModels(); err != nil {
+		return r, err
+	}
+	if err := r.loadData(ctx); err != nil {
+		return r, err
+	}
+	if err := r.plan(); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+func (r *run) close() error {
+	var errs []error
+	if r.objective != nil {
+		errs = append(errs, r.objective.Close())
+	}
+	if r.evaluator != nil {
+		errs = append(errs, r.evaluator.Close())
+	}
+	if r.live != nil {
+		errs = append(errs, r.live.Close())
+	}
+	if r.teacher != nil {
+		errs = append(errs, r.teacher.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
+
+// makeTerms makes the losses.
+func (r *run) makeTerms() error {
+	for _, t := range r.config.Loss {
+		l, err := loss.New(t.Name, loss.Params{Temperature: t.Temperature, T2Scaling: t.T2Scaling, Values: t.Values})
+		if err != nil {
+			return &config.Error{Problems: []string{err.Error()}}
+		}
+		if l.Teacher && r.config.Teacher.Path == "" {
+			return &config.Error{Problems: []string{fmt.Sprintf("loss %s compares with a teacher: set teacher.path", t.Name)}}
+		}
+		r.terms = append(r.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended"})
+	}
+	return nil
+}
+
+// needsTeacher says whether a loss compares with the teacher: if not, it is opened only to make the student from.
+func (r *run) needsTeacher() bool {
+	for _, t := range r.terms {
+		if t.Loss.Teacher {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) openModels() error {
+	c := r.config
+	if c.Teacher.Path != "" {
+		var err error
+		if r.teacher, err = checkpoint.OpenModel(c.Teacher.Path); err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		r.weights, err = checkpoint.ReadFrozen(r.teacher, r.teacher.Model, c.Teacher.DType)
+		if err != nil {
+			return fmt.Errorf("teacher %s: %w", r.teacher.Dir, err)
+		}
+		r.live = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena}
+	}
+	var err error
+	if r.student, err = newStudent(c, r.teacher); err != nil {
+		return err
+	}
+	if name, x := notFinite(r.student.flat, r.student.flat.Values); name != "" {
+		return fmt.Errorf("student: %s holds %v: the model is broken", name, x)
+	}
+	for _, note := range r.student.model.Info().Notes {
+		r.say("note: student: %s", note)
+	}
+	if r.teacher != nil {
+		warning, err := SameTokens(Tokens{r.teacher.Model.Info().Vocab, r.teacher.Tokenizer}, Tokens{r.student.model.Info().Vocab, r.student.tokenizer})
+		if err != nil {
+			return err
+		}
+		if warning != "" {
+			r.say("warning: %s", warning)
+		}
+	}
+	who, positions := "student", r.student.model.Info().Positions
+	if r.teacher != nil && r.teacher.Model.Info().Positions < positions {
+		who, positions = "teacher", r.teacher.Model.Info().Positions
+	}
+	if c.Data.SequenceLength > positions {
+		return &config.Error{Problems: []string{fmt.Sprintf("data.sequence_length: have %d, the %s has %d positions", c.Data.SequenceLength, who, positions)}}
+	}
+	return nil
+}
+
+// Tokens are what a model's ids mean.
+type Tokens struct {
+	Vocab     int                  // of the model
+	Tokenizer *tokenizer.Tokenizer // nil: the folder has none
+}
+
+// SameTokens refuses a teacher and a student whose token ids mean different things. The warning is for vocabularies of different size.
+func SameTokens(teacher, student Tokens) (warning string, err error) {
+	if teacher.Tokenizer == nil || student.Tokenizer == nil {
+		if teacher.Vocab != student.Vocab {
+			return "", fmt.Errorf("vocabularies differ: the teacher has %d ids, the student %d, and without tokenizers in both folders nothing tells that their ids mean the same",
+				teacher.Vocab, student.Vocab)
+		}
+		return "", nil
+	}
+	if difference := tokenizer.Difference(teacher.Tokenizer, student.Tokenizer); difference != "" {
+		return "", fmt.Errorf("teacher and student have different tokenizers: %s; losses on logits need the same one", difference)
+	}
+	if teacher.Vocab != student.Vocab {
+		return fmt.Sprintf("the teacher's vocabulary has %d rows, the student's %d: what compares with the teacher uses the first %d ids",
+			teacher.Vocab, student.Vocab, min(teacher.Vocab, student.Vocab)), nil
+	}
+	return "", nil
+}
+
+// loadData reads training and evaluation documents.
+func (r *run) loadData(ctx context.Context) error {
+	c := r.config
+	vocab := r.student.model.Info().Vocab
+	if r.teacher != nil {
+		vocab = min(vocab, r.teacher.Model.Info().Vocab)
+	}
+	var encoder data.Encoder // a nil *Tokenizer in it would not be nil
+	if r.student.tokenizer != nil {
+		encoder = r.student.tokenizer
+	}
+	options := data.Options{
+		SequenceLength: c.Data.SequenceLength, Truncate: c.Data.LongDocuments == "truncate",
+		Packing: c.Data.Packing, Shuffle: c.Data.Shuffle, Seed: uint64(c.Train.Seed), Epochs: c.Train.Epochs,
+	}
+	var err error
+	if r.dataset, err = data.Load(ctx, files(c.Data.Train), encoder, data.LoadOptions{Vocab: vocab, Bytes: true}); err != nil {
+		return fmt.Errorf("data.train: %w", err)
+	}
+	if r.source, err = data.NewSource(r.dataset, options); err != nil {
+		return fmt.Errorf("data.train: %w", err)
+	}
+	measured := r.dataset
+	if len(c.Data.Eval) > 0 {
+		if measured, err = data.Load(ctx, files(c.Data.Eval), encoder, data.LoadOptions{Vocab: vocab, Bytes: true}); err != nil {
+			return fmt.Errorf("data.eval: %w", err)
+		}
+		r.measuring = "data.eval"
+	}
+	options.Shuffle, options.Epochs = false, 1
+	if r.measured, err = data.NewSource(measured, options); err != nil {
+		return fmt.Errorf("data.eval: %w", err)
+	}
+	r.measuredStart = r.measured.State()
+	if len(c.Data.Eval) == 0 {
+		rows := min(r.measured.Len(), max(1, measuredTokens/c.Data.SequenceLength))
+		r.measuredStart.Row = r.measured.Len() - rows
+		r.measuring = fmt.Sprintf("the last %d rows of data.train (there is no data.eval)", rows)
+	}
+	return nil
+}
+
+// measuredTokens bounds what is measured of data.train where there is no data.eval, so that an evaluation takes no longer than a few steps.
+const measuredTokens = 1 << 15
+
+func files(sources []config.Source) []data.File {
+	var out []data.File
+	for _, s := range sources {
+		out = append(out, data.File{
+			Path: s.Path, Format: s.Format, Separator: s.Separator, Field: s.Field, PromptField: s.PromptField,
+			CompletionField: s.CompletionField, MaskPrompt: s.MaskPrompt, AppendEOS: s.AppendEOS,
+		})
+	}
+	return out
+}
+
+// plan fixes steps, micro-batches, optimizer and schedule.
+func (r *run) plan() error {
+	c := r.config
+	r.steps = c.Train.Steps
+	if c.Train.Epochs > 0 {
+		r.steps = r.source.Steps(c.Train.BatchSize)
+	}
+	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Arena: &r.arena}
+	var compared objective.Teacher
+	if r.live != nil {
+		compared = r.live
+	}
+	if r.needsTeacher() {
+		r.objective.Teacher = compared
+	}
+	if r.live == nil && c.Train.BestMetric != "nll" {
+		return &config.Error{Problems: []string{fmt.Sprintf("train.best_metric: %s compares with a teacher: set teacher.path, or use nll", c.Train.BestMetric)}}
+	}
+	var err error
+	if r.evaluator, err = eval.New(r.student.model, r.student.flat.Frozen(), compared, &r.arena); err != nil {
+		return err
+	}
+	if r.micro, err = r.microBatch(); err != nil {
+		return err
+	}
+	if r.optimizer, err = optim.New(optimizerOptions(c.Train.Optimizer), len(r.student.flat.Values)); err != nil {
+		return &config.Error{Problems: []string{"train.optimizer: " + err.Error()}}
+	}
+	if r.schedule, err = optim.NewSchedule(scheduleOptions(c.Train, r.steps)); err != nil {
+		return &config.Error{Problems: []string{"train.schedule: " + err.Error()}}
+	}
+	for i, spec := range r.student.flat.Specs {
+		if from, to := r.student.flat.Range(i); c.Train.Optimizer.Decay == "all" || len(spec.Shape) > 1 {
+			r.decay = append(r.decay, optim.Range{From: from, To: to})
+		}
+	}
+	return nil
+}
+
+// autoMemory is what micro_batch_size: auto lets a micro-batch's intermediate values take. It is a constant and not the machine's memory,
+// so that a run gives the same bytes elsewhere.
+const autoMemory = 1 << 30
+
+// microBatch resolves micro_batch_size.
+func (r *run) microBatch() (int, error) {
+	c := r.config.Train
+	if c.MicroBatchSize > 0 {
+		return min(int(c.MicroBatchSize), c.BatchSize), nil
+	}
+	one, err := r.objective.Bytes(1, r.config.Data.SequenceLength)
+	if err != nil {
+		return 0, err
+	}
+	two, err := r.objective.Bytes(2, r.config.Data.SequenceLength)
+	if err != nil {
+		return 0, err
+	}
+	rows := 1 + int(max(0, float64(autoMemory-one))/math.Max(1, float64(two-one)))
+	return min(rows, c.BatchSize), nil
+}
+
+// describe says what will be run.
+func (r *run) describe() {
+	info, stats := r.student.model.Info(), r.source.Stats()
+	r.say("student: %s, %d layers, width %d, %s parameters", info.Type, info.Layers, info.Width, report.Count(int64(r.student.flat.Count())))
+	if r.teacher != nil {
+		t := r.teacher.Model.Info()
+		r.say("teacher: %s, %d layers, width %d, %s parameters", t.Type, t.Layers, t.Width, report.Count(int64(r.weights.Count())))
+	}
+	r.say("data: %d documents, %s tokens in %d rows of up to %d (%.0f %% filled)", stats.Documents, report.Count(int64(stats.Tokens)), stats.Rows,
+		r.config.Data.SequenceLength, 100*stats.Fill)
+	if stats.Dropped > 0 {
+		r.say("note: %s tokens of long documents are cut off (data.long_documents: truncate)", report.Count(int64(stats.Dropped)))
+	}
+	r.say("training: %d steps of %d rows in micro-batches of %d", r.steps, r.config.Train.BatchSize, r.micro)
+}
+
+func optimizerOptions(o config.Optimizer) optim.Options {
+	return optim.Options{
+		Name: o.Name, Betas: o.Betas, Eps: o.Eps, WeightDecay: o.WeightDecay, Momentum: o.Momentum, Dampening: o.Dampening, Nesterov: o.Nesterov,
+	}
+}
+
+func scheduleOptions(t config.Train, steps int) optim.ScheduleOptions {
+	s := t.Schedule
+	return optim.ScheduleOptions{Name: s.Name, Steps: steps, WarmupSteps: s.WarmupSteps, MinLRRatio: s.MinLRRatio, DecaySteps: s.DecaySteps}
+}

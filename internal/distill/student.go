@@ -1,0 +1,246 @@
+package distill
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"kdistill/internal/checkpoint"
+	"kdistill/internal/config"
+	"kdistill/internal/model"
+	"kdistill/internal/tokenizer"
+)
+
+// student is the model in training and what is written with it.
+type student struct {
+	model     model.Model
+	flat      *model.Flat[float32]
+	config    []byte // its config.json
+	tokenizer *tokenizer.Tokenizer
+	files     []string // tokenizer and generation files
+	base      string   // what it was made from
+}
+
+// newStudent makes the student as the configuration says. teacher is nil where there is none.
+func newStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	if c.Student.Init == "checkpoint" {
+		return fromCheckpoint(c.Student.Path)
+	}
+	var s *student
+	var err error
+	if c.Student.Init == "random" {
+		s, err = random(c, teacher)
+	} else {
+		s, err = fromLayers(c, teacher)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	if teacher != nil {
+		s.tokenizer, s.files, s.base = teacher.Tokenizer, teacher.TokenizerFiles(), c.Teacher.Path
+	}
+	return s, nil
+}
+
+func fromCheckpoint(path string) (*student, error) {
+	p, err := checkpoint.OpenModel(path)
+	if err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	defer p.Close() // the weights are copied
+	flat, err := checkpoint.ReadTrained(p, p.Model)
+	if err != nil {
+		return nil, fmt.Errorf("student %s: %w", p.Dir, err)
+	}
+	return &student{model: p.Model, flat: flat, config: p.Config, tokenizer: p.Tokenizer, files: p.TokenizerFiles(), base: path}, nil
+}
+
+// random draws a fresh model whose config.json is the teacher's with student.config over it; without a teacher, student.config alone.
+func random(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	s, err := shaped(c, teacher, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.flat.Initialise(uint64(c.Train.Seed))
+	return s, nil
+}
+
+// fromLayers copies some of the teacher's layers, and everything outside of layers: the start of DistilBERT (Sanh et al. 2019) and of Minitron's
+// depth pruning (Muralidharan et al. 2024).
+func fromLayers(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	info := teacher.Model.Info()
+	keep, err := keptLayers(c.Student, info)
+	if err != nil {
+		return nil, err
+	}
+	s, err := shaped(c, teacher, keep)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := checkpoint.ReadTrained(teacher, teacher.Model)
+	if err != nil {
+		return nil, err
+	}
+	for i, spec := range s.flat.Specs {
+		from := whole.Get(teacherName(spec.Name, info.LayerName, keep))
+		if from == nil {
+			return nil, fmt.Errorf("%s: the teacher has no such tensor: with teacher_layers, student.config may change the number of layers only", spec.Name)
+		}
+		to := s.flat.View(i)
+		if values := from.Value.Float32s(); len(values) == len(to) && from.Shape.Eq(s.flat.Get(spec.Name).Shape) {
+			copy(to, values)
+			continue
+		}
+		return nil, fmt.Errorf("%s: have shape %v, the teacher's is %v: with teacher_layers, student.config may change the number of layers only", spec.Name, spec.Shape, from.Shape)
+	}
+	return s, nil
+}
+
+// keptLayers lists the teacher's layers that the student gets.
+func keptLayers(s config.Student, info model.Info) ([]int, error) {
+	if s.Layers.List != nil {
+		for i, l := range s.Layers.List {
+			if l < 0 || l >= info.Layers {
+				return nil, fmt.Errorf("student.layers: have %d, the teacher has layers 0 to %d", l, info.Layers-1)
+			}
+			if i > 0 && l <= s.Layers.List[i-1] {
+				return nil, fmt.Errorf("student.layers: have %v, want ascending numbers", s.Layers.List)
+			}
+		}
+		if len(s.Layers.List) == 0 {
+			return nil, errors.New("student.layers: want at least one layer")
+		}
+		return s.Layers.List, nil
+	}
+	var want any
+	for key, value := range s.Config {
+		if model.Key(info.Type, key) == info.LayersKey {
+			want = value
+		}
+	}
+	n, err := wholeNumber(want)
+	if err != nil || n < 1 || n > info.Layers {
+		return nil, fmt.Errorf("student.config.num_hidden_layers: have %v, want 1 to %d for student.layers: %s", want, info.Layers, s.Layers.Rule)
+	}
+	keep := make([]int, n)
+	for i := range keep {
+		switch s.Layers.Rule {
+		case "first":
+			keep[i] = i
+		case "last":
+			keep[i] = info.Layers - n + i
+		default: // uniform: the first and the last, and between them evenly
+			if n > 1 {
+				keep[i] = int(math.Round(float64(i*(info.Layers-1)) / float64(n-1)))
+			}
+		}
+	}
+	return keep, nil
+}
+
+func wholeNumber(v any) (int, error) { return strconv.Atoi(fmt.Sprint(v)) }
+
+// teacherName is the teacher's name of a student's tensor.
+func teacherName(name, layer string, keep []int) string {
+	rest, ok := strings.CutPrefix(name, layer)
+	if !ok {
+		return name
+	}
+	number, tail, _ := strings.Cut(rest, ".")
+	i, err := strconv.Atoi(number)
+	if err != nil || i >= len(keep) {
+		return name
+	}
+	return fmt.Sprintf("%s%d.%s", layer, keep[i], tail)
+}
+
+// shaped makes a student with empty weights from the teacher's config.json, if there is a teacher, with student.config over it. keep lists the
+// teacher's layers that it will have, nil: its own.
+func shaped(c *config.Config, teacher *checkpoint.Pretrained, keep []int) (*student, error) {
+	info, base := model.Info{}, []byte("{}")
+	if teacher != nil {
+		info, base = teacher.Model.Info(), teacher.Config
+	}
+	set := map[string]any{}
+	modelType := info.Type
+	if t, ok := c.Student.Config["model_type"].(string); ok {
+		modelType = t
+	}
+	for key, value := range c.Student.Config {
+		set[model.Key(modelType, key)] = value
+	}
+	if keep != nil {
+		set[info.LayersKey] = len(keep)
+	}
+	if err := cutLayerTypes(set, base, info, keep); err != nil {
+		return nil, err
+	}
+	remove, err := replaced(base, modelType, set)
+	if err != nil {
+		return nil, err
+	}
+	text, err := checkpoint.EditObject(base, set, remove...)
+	if err != nil {
+		return nil, err
+	}
+	s := &student{config: text}
+	if s.model, err = model.New(text); err != nil {
+		return nil, err
+	}
+	if class := s.model.Info().Class; class != "" {
+		if s.config, err = checkpoint.EditObject(text, map[string]any{"architectures": []string{class}}); err != nil {
+			return nil, err
+		}
+	}
+	specs, err := model.Parameters(s.model)
+	if err != nil {
+		return nil, err
+	}
+	s.flat = model.NewFlat[float32](specs)
+	return s, nil
+}
+
+// replaced lists the keys of a config.json that mean the same as one that is set, under another name.
+func replaced(text []byte, modelType string, set map[string]any) ([]string, error) {
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range c {
+		if key := model.Key(modelType, name); key != name && set[key] != nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// cutLayerTypes keeps config.json's list of layer kinds as long as the student: the kinds of the layers that it keeps, or the first ones.
+func cutLayerTypes(set map[string]any, text []byte, info model.Info, keep []int) error {
+	const key = "layer_types"
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(text, &c); err != nil {
+		return err
+	}
+	var types []string
+	if set[key] != nil || json.Unmarshal(c[key], &types) != nil || len(types) != info.Layers {
+		return nil
+	}
+	if keep == nil {
+		n, err := wholeNumber(set[info.LayersKey])
+		if err != nil || n > len(types) || n < 0 {
+			return nil // the model says what is wrong
+		}
+		set[key] = types[:n]
+		return nil
+	}
+	var kinds []string
+	for _, l := range keep {
+		kinds = append(kinds, types[l])
+	}
+	set[key] = kinds
+	return nil
+}

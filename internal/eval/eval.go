@@ -1,0 +1,251 @@
+// Package eval measures a language model on documents, alone or against a teacher.
+//
+// Every figure is a mean over predicted tokens with a standard error clustered by document; generation tasks are not here.
+package eval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"kdistill/internal/data"
+	"kdistill/internal/graph"
+	"kdistill/internal/model"
+	"kdistill/internal/nn"
+	"kdistill/internal/objective"
+)
+
+// Figure is a mean over tokens and its standard error, clustered by document.
+type Figure struct{ Value, Stderr float64 }
+
+// Document is what was measured on one document.
+type Document struct {
+	Index  int     // in the data set
+	NLL    float64 // nats per token
+	Tokens int     // predicted tokens
+}
+
+// Result is what Evaluate measured.
+type Result struct {
+	Figures         map[string]Figure     // by metric
+	Percentiles     map[string][4]float64 // 50th, 90th, 99th percentile and maximum, of the divergences
+	BitsPerByte     *Figure               // nil: the source bytes are not known
+	Tokens          int                   // predicted
+	Bytes           int                   // of the source that the predicted tokens cover
+	Documents       []Document            // in the data set's order
+	TokensPerSecond float64               // predicted tokens by wall time
+}
+
+// Perplexity is e to the mean nll; its error by the delta method.
+func (r *Result) Perplexity() Figure {
+	f := r.Figures["nll"]
+	p := math.Exp(f.Value)
+	return Figure{p, p * f.Stderr}
+}
+
+// JSON lists every figure under its public name, with its standard error under name_stderr; null where it can't be known.
+func (r *Result) JSON() map[string]any {
+	out := map[string]any{
+		"tokens": r.Tokens, "documents": len(r.Documents), "tokens_per_second": r.TokensPerSecond,
+		"bytes": nil, "bits_per_byte": nil, "bits_per_byte_stderr": nil,
+	}
+	put := func(name string, f Figure) {
+		out[name], out[name+"_stderr"] = number(f.Value), number(f.Stderr)
+	}
+	for name, f := range r.Figures {
+		put(name, f)
+	}
+	put("perplexity", r.Perplexity())
+	if r.BitsPerByte != nil {
+		out["bytes"] = r.Bytes
+		put("bits_per_byte", *r.BitsPerByte)
+	}
+	for name, p := range r.Percentiles {
+		out[name+"_percentiles"] = map[string]any{"50": number(p[0]), "90": number(p[1]), "99": number(p[2]), "100": number(p[3])}
+	}
+	return out
+}
+
+// number is null in JSON where x is not finite: the error of a single document, an infinite divergence.
+func number(x float64) any {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return x
+}
+
+// Evaluator measures one model, against a teacher where there is one. Its programs are kept from one evaluation to the next.
+type Evaluator struct {
+	objective objective.Objective
+	metrics   []definition
+}
+
+// New makes an evaluator over a model's weights. teacher may be nil.
+func New(m model.Model, weights nn.Weights, teacher objective.Teacher, arena *graph.Arena) (*Evaluator, error) {
+	e := &Evaluator{objective: objective.Objective{Model: m, Weights: weights, Teacher: teacher, Arena: arena}}
+	for _, metric := range registry {
+		if metric.teacher && teacher == nil {
+			continue
+		}
+		row, err := metric.row()
+		if err != nil {
+			return nil, err
+		}
+		e.metrics = append(e.metrics, metric)
+		e.objective.Terms = append(e.objective.Terms, &graph.Term{Loss: row})
+	}
+	return e, nil
+}
+
+// Close frees the compiled programs.
+func (e *Evaluator) Close() error { return e.objective.Close() }
+
+// Progress is told the rows done after each batch.
+type Progress func(rows int)
+
+// Run measures every row of the source, which must end (Epochs > 0), rows at a time. progress may be nil.
+func (e *Evaluator) Run(ctx context.Context, source *data.Source, rows int, progress Progress) (*Result, error) {
+	start := time.Now()
+	sums := newSums(len(e.metrics))
+	for done := 0; ; {
+		batch, err := source.Next(rows)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		losses, err := e.objective.Run(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		if err := sums.add(e.metrics, losses.Values, batch); err != nil {
+			return nil, err
+		}
+		done += batch.B
+		if progress != nil {
+			progress(done)
+		}
+	}
+	r := sums.result(e.metrics)
+	r.TokensPerSecond = float64(r.Tokens) / time.Since(start).Seconds()
+	return r, nil
+}
+
+// sums collects values by document.
+type sums struct {
+	documents map[int32]*totals
+	kept      [][]float64 // each token's value, where percentiles are wanted
+	bytes     bool
+}
+
+// totals of one document.
+type totals struct {
+	values        []float64
+	tokens, bytes int
+}
+
+func newSums(metrics int) *sums {
+	return &sums{documents: map[int32]*totals{}, kept: make([][]float64, metrics), bytes: true}
+}
+
+func (s *sums) add(metrics []definition, values [][]float64, b *data.Batch) error {
+	s.bytes = s.bytes && b.Bytes != nil
+	for i, label := range b.Labels {
+		if label == data.Ignore {
+			continue
+		}
+		d := s.documents[b.Documents[i]]
+		if d == nil {
+			d = &totals{values: make([]float64, len(metrics))}
+			s.documents[b.Documents[i]] = d
+		}
+		d.tokens++
+		if b.Bytes != nil {
+			d.bytes += int(b.Bytes[i])
+		}
+		for j, m := range metrics {
+			v := values[j][i]
+			if math.IsNaN(v) {
+				return fmt.Errorf("%s is not a number at document %d, position %d: the weights hold NaN or infinities", m.name, b.Documents[i], b.Positions[i])
+			}
+			d.values[j] += v
+			if m.percentiles {
+				s.kept[j] = append(s.kept[j], v)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *sums) result(metrics []definition) *Result {
+	r := &Result{Figures: map[string]Figure{}, Percentiles: map[string][4]float64{}}
+	var order []int32
+	for i := range s.documents {
+		order = append(order, i)
+	}
+	slices.Sort(order)
+	tokens, bytes := make([]float64, len(order)), make([]float64, len(order))
+	for i, index := range order {
+		d := s.documents[index]
+		tokens[i], bytes[i] = float64(d.tokens), float64(d.bytes)
+		r.Tokens += d.tokens
+		r.Bytes += d.bytes
+	}
+	for j, m := range metrics {
+		values := make([]float64, len(order))
+		for i, index := range order {
+			values[i] = s.documents[index].values[j]
+		}
+		r.Figures[m.name] = ratio(values, tokens)
+		if m.name == "nll" {
+			for i, index := range order {
+				r.Documents = append(r.Documents, Document{Index: int(index), NLL: values[i] / tokens[i], Tokens: int(tokens[i])})
+			}
+			if s.bytes && r.Bytes > 0 {
+				f := ratio(values, bytes)
+				r.BitsPerByte = &Figure{f.Value / math.Ln2, f.Stderr / math.Ln2}
+			}
+		}
+		if m.percentiles && len(s.kept[j]) > 0 {
+			slices.Sort(s.kept[j])
+			r.Percentiles[m.name] = [4]float64{quantile(s.kept[j], 0.5), quantile(s.kept[j], 0.9), quantile(s.kept[j], 0.99), s.kept[j][len(s.kept[j])-1]}
+		}
+	}
+	return r
+}
+
+// ratio is Σ value / Σ size over clusters, with the linearised standard error of a ratio of cluster totals:
+// sqrt(G/(G−1) · Σ (value − ratio·size)²) / Σ size (Cochran 1977, Sampling Techniques, 6.4).
+func ratio(values, sizes []float64) Figure {
+	value, size := 0.0, 0.0
+	for i := range values {
+		value += values[i]
+		size += sizes[i]
+	}
+	f := Figure{Value: value / size, Stderr: math.NaN()}
+	if g := float64(len(values)); g > 1 {
+		squares := 0.0
+		for i := range values {
+			d := values[i] - f.Value*sizes[i]
+			squares += d * d
+		}
+		f.Stderr = math.Sqrt(g/(g-1)*squares) / size
+	}
+	return f
+}
+
+// quantile interpolates between the two nearest of sorted values.
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	rest := at - float64(i)
+	if rest == 0 { // where the next one, which may be infinite, has no share
+		return sorted[i]
+	}
+	return sorted[i] + rest*(sorted[i+1]-sorted[i])
+}

@@ -1,0 +1,287 @@
+package graph
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"gorgonia.org/tensor"
+	"kdistill/internal/loss"
+)
+
+func newLoss(t testing.TB, name string) *loss.Loss {
+	t.Helper()
+	l, err := loss.New(name, loss.Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+const headWidth, teacherWidth = 3, 2
+
+// headCase is the fused head and loss on random numbers.
+type headCase struct {
+	*fixture
+	terms                []*Term
+	vocab, teacherVocab  int
+	tied                 bool // hidden states are rows of the head's own weight
+	teacher, teacherHead *Param
+	losses               *Losses // of the graph built last
+}
+
+// newHeadCase has labels at some positions and padding at others. teacherVocab 0: no teacher.
+func newHeadCase(b, t int, tied bool, vocab, teacherVocab int, terms ...*Term) *headCase {
+	c := &headCase{fixture: newFixture(tensor.Float64, b, t), terms: terms, vocab: vocab, teacherVocab: teacherVocab, tied: tied}
+	for i := range b * t {
+		switch i % 5 {
+		case 0, 3:
+			c.feed.Labels[i] = int32(i * 3 % vocab)
+		case 4:
+			c.feed.Attended[i] = 0
+		}
+		if tied {
+			c.feed.Tokens[i] = int32(i * i % vocab)
+		}
+	}
+	if teacherVocab > 0 {
+		c.teacher, c.teacherHead = c.frozen("teacher", b*t, teacherWidth), c.frozen("teacher's head", teacherVocab, teacherWidth)
+	}
+	return c
+}
+
+func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
+	var hidden *Node
+	head := c.param("head", c.vocab, headWidth)
+	if c.tied {
+		hidden = g.Embedding(g.Weight(view(head)), g.Inputs.Tokens, 0, -1)
+	} else {
+		hidden = c.matrix(g, view, "hidden", headWidth)
+	}
+	var teacher *Teacher
+	if c.teacherVocab > 0 {
+		teacher = &Teacher{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead}}
+	}
+	cost, c.losses = g.Loss(hidden, Head{view(head)}, teacher, c.terms)
+	return cost
+}
+
+// TestHeadOfEveryLoss compares values and gradients with the row functions over logits that are computed one by one.
+func TestHeadOfEveryLoss(t *testing.T) {
+	for _, name := range loss.Names() {
+		definition, _ := loss.Lookup(name)
+		for _, teacherVocab := range []int{0, 7, 5, 9} { // the student's is 7
+			if definition.Teacher && teacherVocab == 0 {
+				continue
+			}
+			for _, attended := range []bool{false, true} {
+				for _, tied := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s, teacher %d, attended %v, tied %v", name, teacherVocab, attended, tied), func(t *testing.T) {
+						newHeadCase(2, 5, tied, 7, teacherVocab, &Term{Loss: newLoss(t, name), Attended: attended, Scale: 0.3}).check(t)
+					})
+				}
+			}
+		}
+	}
+}
+
+func TestHeadOfSeveralTerms(t *testing.T) {
+	for _, teacherVocab := range []int{7, 5, 9} {
+		newHeadCase(2, 5, false, 7, teacherVocab,
+			&Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25},
+			&Term{Loss: newLoss(t, "forward_kl"), Attended: true, Scale: 0.5},
+			&Term{Loss: newLoss(t, "logit_mse"), Scale: 0.125}).check(t)
+	}
+}
+
+// TestTeacherRowsOfTerms: a loss that does not compare must not see a teacher's row, whose length may be another; a metric sees all of it.
+func TestTeacherRowsOfTerms(t *testing.T) {
+	seen := map[string]int{}
+	spy := func(name string, d loss.Definition) *Term {
+		d.Name = name
+		return &Term{Loss: &loss.Loss{Definition: d, Row64: func(_ []float64, _ float64, student, teacher []float64, _ int) float64 {
+			seen[name+" student"], seen[name+" teacher"] = len(student), len(teacher)
+			return 0
+		}}}
+	}
+	c := newHeadCase(1, 1, false, 7, 5, spy("loss", loss.Definition{}), spy("compared", loss.Definition{Teacher: true}), spy("metric", loss.Definition{Metric: true}))
+	p, _ := c.compile(t, c.build, false)
+	c.run(t, p)
+	for what, want := range map[string]int{"loss student": 7, "loss teacher": 0, "compared student": 5, "compared teacher": 5, "metric student": 7, "metric teacher": 5} {
+		if seen[what] != want {
+			t.Errorf("%s: have %d ids, want %d", what, seen[what], want)
+		}
+	}
+}
+
+// TestHeadGradient checks the whole path against central differences, a tied head with both of its uses included.
+func TestHeadGradient(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		c := newHeadCase(1, 6, tied, 7, 6, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
+		c.checkGradients(t, c.build)
+	}
+}
+
+// TestHeadChunks runs the same positions in chunks of several sizes.
+func TestHeadChunks(t *testing.T) {
+	c := newHeadCase(5, 9, false, 7, 6, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
+	p, _ := c.compile(t, c.build, true)
+	if c.losses.chunk != 45 {
+		t.Fatalf("have a chunk of %d, want all 45 positions at once", c.losses.chunk)
+	}
+	rowwise := func() map[string][]float64 {
+		return map[string][]float64{"term 0": slices.Clone(c.losses.Values[0]), "term 1": slices.Clone(c.losses.Values[1]), "hidden": c.gradients()["hidden"]}
+	}
+	c.run(t, p)
+	want, head := rowwise(), c.gradients()["head"]
+	for _, chunk := range []int{1, 7, 32, 44} {
+		c.losses.chunk = chunk
+		c.clearGradients()
+		p.poison()
+		c.run(t, p)
+		what := fmt.Sprintf("chunks of %d", chunk)
+		sameBits(t, what, rowwise(), want)
+		near(t, what+": gradient of the head", c.gradients()["head"], head) // a sum over positions, which the chunks cut
+	}
+}
+
+// TestHeadMemory bounds what a large vocabulary takes: never the logits of all positions.
+func TestHeadMemory(t *testing.T) {
+	const n, vocab, width = 4096, 150_000, 8
+	g := New(tensor.Float32, 1, n)
+	hidden := g.Leaf("hidden", newDense(tensor.Float32, tensor.Shape{n, width}))
+	head := &Param{Name: "head", Shape: tensor.Shape{vocab, width}, Grad: &tensor.Dense{}}
+	teacher := &Teacher{Hidden: hidden, Head: Head{&Param{Name: "teacher's head", Shape: tensor.Shape{vocab, width}}}}
+	cost, l := g.Loss(hidden, Head{head}, teacher, []*Term{{Loss: newLoss(t, "forward_kl")}})
+	if g.Err() != nil {
+		t.Fatal(g.Err())
+	}
+	const least = headRows * 3 * vocab // a chunk of headRows positions: logits of both, and a gradient
+	if l.chunk < headRows || l.chunk*3*vocab > max(headBudget, least) {
+		t.Errorf("have chunks of %d positions, want as many as fit in %d elements, at least %d", l.chunk, headBudget, headRows)
+	}
+	if have, most := g.byNode[cost].scratch, max(headBudget, least)+4*n*width; have > most {
+		t.Errorf("have working memory of %d elements, want at most %d", have, most)
+	}
+}
+
+// TestLogits compares the head alone with the products.
+func TestLogits(t *testing.T) {
+	f := newFixture(tensor.Float64, 1, 3)
+	g := New(f.dtype, 1, 3)
+	y := g.Logits(f.matrix(g, (*Param).Frozen, "hidden", headWidth), Head{f.param("head", 5, headWidth)})
+	p, err := g.Compile(&Arena{}, nil, y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f.run(t, p)
+	for i := range 3 {
+		near(t, "logits", p.Value(y).Float64s()[i*5:(i+1)*5], product(f.param("hidden").Value.Float64s()[i*headWidth:(i+1)*headWidth], f.param("head").Value.Float64s(), 5))
+	}
+}
+
+// TestLabelBeyondVocabulary: a label that the head does not have is an error that names the op.
+func TestLabelBeyondVocabulary(t *testing.T) {
+	c := newHeadCase(1, 1, false, 7, 0, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 1})
+	c.feed.Labels[0] = 7
+	p, _ := c.compile(t, c.build, true)
+	if err := p.Run(context.Background(), c.feed); err == nil || !strings.HasPrefix(err.Error(), "head and losses: ") {
+		t.Errorf("have error %v, want one of the op head and losses", err)
+	}
+}
+
+// check compares a case with plain loops.
+func (c *headCase) check(t *testing.T) {
+	t.Helper()
+	p, cost := c.compile(t, c.build, true)
+	p.poison()
+	c.run(t, p)
+
+	head, hidden := c.param("head").Value.Float64s(), []float64(nil)
+	if c.tied {
+		for _, id := range c.feed.Tokens {
+			hidden = append(hidden, head[int(id)*headWidth:(int(id)+1)*headWidth]...)
+		}
+	} else {
+		hidden = c.param("hidden").Value.Float64s()
+	}
+	dhead, dhidden := make([]float64, len(head)), make([]float64, len(hidden))
+	total := 0.0
+	for i := range c.b * c.t {
+		z := product(hidden[i*headWidth:(i+1)*headWidth], head, c.vocab)
+		var y []float64
+		if c.teacherVocab > 0 {
+			y = product(c.teacher.Value.Float64s()[i*teacherWidth:(i+1)*teacherWidth], c.teacherHead.Value.Float64s(), c.teacherVocab)
+		}
+		dz := make([]float64, c.vocab)
+		for k, term := range c.terms {
+			want := 0.0
+			if label := c.feed.Labels[i]; label >= 0 || term.Attended && c.feed.Attended[i] != 0 {
+				want = termValue(term, dz, z, y, int(label))
+			}
+			if have := c.losses.Values[k][i]; math.Abs(have-want) > 1e-13 {
+				t.Errorf("term %d, position %d: have %v, want %v", k, i, have, want)
+			}
+			total += term.Scale * want
+		}
+		for v, d := range dz {
+			for k := range headWidth {
+				dhead[v*headWidth+k] += d * hidden[i*headWidth+k]
+				dhidden[i*headWidth+k] += d * head[v*headWidth+k]
+			}
+		}
+	}
+	if have := scalarOf(p.g, cost); math.Abs(have-total) > 1e-12 {
+		t.Errorf("cost: have %v, want %v", have, total)
+	}
+	if c.tied {
+		for i, id := range c.feed.Tokens {
+			for k := range headWidth {
+				dhead[int(id)*headWidth+k] += dhidden[i*headWidth+k]
+			}
+		}
+	} else {
+		near(t, "gradient of the hidden states", c.param("hidden").Grad.Float64s(), dhidden)
+	}
+	near(t, "gradient of the head", c.param("head").Grad.Float64s(), dhead)
+}
+
+// termValue is a term over the ids that both models have.
+func termValue(term *Term, dz, z, y []float64, label int) float64 {
+	if !term.Loss.Teacher {
+		return term.Loss.Row64(dz, term.Scale, z, nil, label)
+	}
+	n := min(len(z), len(y))
+	return term.Loss.Row64(dz[:n], term.Scale, z[:n], y[:n], label)
+}
+
+// product is w·x for w [n, len(x)].
+func product(x, w []float64, n int) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		for k, v := range x {
+			out[i] += v * w[i*len(x)+k]
+		}
+	}
+	return out
+}
+
+// near fails where two vectors differ by more than rounding, or where the wanted one is zero and nothing would be checked.
+func near(t *testing.T, what string, have, want []float64) {
+	t.Helper()
+	if len(have) != len(want) {
+		t.Fatalf("%s: have %d values, want %d", what, len(have), len(want))
+	}
+	for i, w := range want {
+		if d := math.Abs(have[i] - w); !(d <= 1e-12*max(1, math.Abs(w))) {
+			t.Fatalf("%s: element %d: have %v, want %v", what, i, have[i], w)
+		}
+	}
+	if nothing(want) {
+		t.Errorf("%s: zero everywhere, which checks nothing", what)
+	}
+}

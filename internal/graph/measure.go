@@ -1,0 +1,35 @@
+package graph
+
+import (
+	"context"
+	"time"
+
+	"gorgonia.org/gorgonia"
+)
+
+// Times collects what runs spend, by the ops' names.
+type Times map[string]Spent
+
+// Spent is the time of an op's runs and the operations that its products count: two for each multiplication with its addition,
+// those that a backward pass computes again left out.
+type Spent struct {
+	Time       time.Duration
+	Operations float64
+}
+
+type timesKey struct{}
+
+// Measured returns a context in which every run adds to t.
+func Measured(ctx context.Context, t Times) context.Context {
+	return context.WithValue(ctx, timesKey{}, t)
+}
+
+// add counts a run of an op that began at a time and is over.
+func (t Times) add(o *op, in []gorgonia.Value, began time.Time) {
+	s := t[o.name]
+	s.Time += time.Since(began)
+	if o.operations != nil {
+		s.Operations += o.operations(in)
+	}
+	t[o.name] = s
+}

@@ -1,0 +1,119 @@
+package kernel
+
+const (
+	backwardKeys    = 96 // keys that meet a tile together in AttentionBackward
+	backwardQueries = maxColumns
+)
+
+// AttentionBackward overwrites dq, dk, dv (strides as q, k, v) with the gradients of the loss whose gradient by out is dout; S must be T.
+// out and lse are AttentionForward's; probabilities are computed again from lse.
+// Sums over queries run in a fixed order: over the query heads of a key/value head, for each over the queries.
+func AttentionBackward[F Float](a Attention, dq, dk, dv, dout, out, lse, q, k, v []F, first, last []int32) {
+	t := takeCall[attentionBackward[F]](&backwardCalls)
+	*t = attentionBackward[F]{a, dq, dk, dv, dout, out, lse, q, k, v, first, last}
+	parallel(a.B*a.KV, t)
+	giveCall(&backwardCalls, t)
+}
+
+var backwardCalls callPool
+
+type attentionBackward[F Float] struct {
+	Attention
+	dq, dk, dv, dout, out, lse, q, k, v []F
+	first, last                         []int32
+}
+
+// run computes the gradients of one key/value head of one row and of its query heads.
+func (a *attentionBackward[F]) run(item int) {
+	const w = backwardQueries
+	b, kv, group, depth := item/a.KV, item%a.KV, a.H/a.KV, roundUp(a.D)
+	packed := packedSize[F](w, a.D)
+	memory := borrowScratch[F](depth*w, depth*w, depth*w, backwardKeys*w, backwardKeys*w, packed, packed, w, w)
+	defer memory.giveBack()
+	t := backwardTile[F]{attentionBackward: a, b: b, kv: kv}
+	t.qt, t.doutT, t.dqt = memory.cut(depth*w), memory.cut(depth*w), memory.cut(depth*w)
+	t.p, t.ds = memory.cut(backwardKeys*w), memory.cut(backwardKeys*w)
+	t.qp, t.doutP = memory.cut(packed), memory.cut(packed)
+	logSum, delta := memory.cut(w), memory.cut(w)
+	for i := b * a.T; i < (b+1)*a.T; i++ {
+		clear(a.dk[i*a.StrideK+kv*a.D:][:a.D])
+		clear(a.dv[i*a.StrideV+kv*a.D:][:a.D])
+	}
+	for h := kv * group; h < (kv+1)*group; h++ {
+		for i := b * a.T; i < (b+1)*a.T; i += w {
+			n := min(w, (b+1)*a.T-i)
+			t.logSum, t.delta = logSum[:roundUp(n)], delta[:roundUp(n)]
+			t.compute(h, i, n)
+		}
+	}
+}
+
+// backwardTile holds queries of one head as columns.
+type backwardTile[F Float] struct {
+	*attentionBackward[F]
+	b, kv          int
+	qt, doutT, dqt []F // qᵀ, doutᵀ, dqᵀ, [D, backwardQueries]
+	qp, doutP      []F // q and dout [backwardQueries, D], packed
+	p, ds          []F // probabilities and gradients of scores, [backwardKeys, backwardQueries]
+	logSum, delta  []F // of each query
+	mask           tileMask
+}
+
+// compute adds what n queries from i on of a head get from all keys they see, and give to them.
+func (t *backwardTile[F]) compute(head, i, n int) {
+	const w = backwardQueries
+	t.mask.reset()
+	for r := range n {
+		t.mask.add(t.seen(t.first[i+r], t.last[i+r]))
+		t.logSum[r] = t.lse[(i+r)*t.H+head]
+	}
+	q, dout := t.q[i*t.StrideQ+head*t.D:], t.dout[i*t.StrideOut+head*t.D:]
+	lo, hi := t.mask.span(0, n)
+	if lo < hi {
+		dotRows(t.delta[:n], dout, t.out[i*t.StrideOut+head*t.D:], t.StrideOut, t.D)
+		transpose(t.qt, w, q, t.StrideQ, n, t.D)
+		transpose(t.doutT, w, dout, t.StrideOut, n, t.D)
+		qp, doutP := packB(t.qp, false, n, t.D, q, t.StrideQ), packB(t.doutP, false, n, t.D, dout, t.StrideOut)
+		clear(t.dqt)
+		for ; lo < hi; lo += backwardKeys {
+			t.meet(lo, min(hi-lo, backwardKeys), qp, doutP)
+		}
+	} else {
+		clear(t.dqt)
+	}
+	transposeExactly(t.dq[i*t.StrideQ+head*t.D:], t.StrideQ, t.dqt, w, t.D, n)
+}
+
+// meet lets the tile and n keys from j on exchange gradients.
+func (t *backwardTile[F]) meet(j, n int, qp, doutP panels[F]) {
+	const w = backwardQueries
+	shape := tileOf[F]()
+	row := t.b*t.S + j
+	k, v := t.k[row*t.StrideK+t.kv*t.D:], t.v[row*t.StrideV+t.kv*t.D:]
+	dk, dv := t.dk[row*t.StrideK+t.kv*t.D:], t.dv[row*t.StrideV+t.kv*t.D:]
+	for x := 0; x < n; {
+		end, l, u := t.mask.strips(j+x, j+n, shape.rows)
+		end -= j
+		if l < u {
+			multiply(end-x, t.D, u-l, k[x*t.StrideK:], t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, t.p[x*w+l:], w)
+			multiply(end-x, t.D, u-l, v[x*t.StrideV:], t.StrideV, 1, panels[F]{t.doutT[l:], w, shape.columns}, false, t.ds[x*w+l:], w)
+		}
+		x = end
+	}
+	gradientColumns(t.p, t.ds, w, t.mask.lo[:], t.mask.hi[:], t.mask.whole[:], 0, n, j, F(t.Scale), t.logSum, t.delta)
+	for x := 0; x < n; {
+		end, l, u := t.mask.strips(j+x, j+n, shape.rows)
+		end -= j
+		if l < u {
+			multiply(end-x, u-l, t.D, t.p[x*w+l:], w, 1, doutP.from(l, 0), true, dv[x*t.StrideV:], t.StrideV)
+			multiply(end-x, u-l, t.D, t.ds[x*w+l:], w, 1, qp.from(l, 0), true, dk[x*t.StrideK:], t.StrideK)
+		}
+		x = end
+	}
+	for c := 0; c < t.mask.n; c += 2 * maskGroup {
+		lo, hi := t.mask.span(c, min(c+2*maskGroup, t.mask.n))
+		if lo, hi = max(lo-j, 0), min(hi-j, n); lo < hi {
+			multiply(t.D, hi-lo, min(2*maskGroup, t.mask.n-c), k[lo*t.StrideK:], 1, t.StrideK, panels[F]{t.ds[lo*w+c:], w, shape.columns}, true, t.dqt[c:], w)
+		}
+	}
+}

@@ -1,0 +1,25 @@
+//go:build !amd64
+
+package kernel
+
+func multiplyStrips[F Float](m, rows, k, n int, a []F, rs, cs int, b panels[F], add bool, c []F, ldc int) {
+	multiplyPortable(m, rows, k, n, a, rs, cs, b, add, c, ldc)
+}
+
+func dots[F Float, S Storage](m, k, n int, a []F, lda int, b []S, ldb int, add bool, c []F, ldc int) int {
+	return 0
+}
+
+func copyPanels[F Float, S Storage](p panels[F], k, n int, b []S, ldb int) {
+	for j := range n {
+		expandRows(p.b[j/p.stride*p.step+j%p.stride:], p.stride, b[j:], ldb, k)
+	}
+}
+
+func transpose[F Float, S Storage](dst []F, row int, src []S, ld, n, k int) {
+	for i := range n {
+		expandRows(dst[i:], row, src[i*ld:], 1, k)
+	}
+}
+
+func peak(int) {}

@@ -1,0 +1,306 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"kdistill/internal/graph"
+	"kdistill/internal/kernel"
+	"kdistill/internal/testutil"
+)
+
+// goldenConfig is what transformers makes of a config.json: scripts/golden/model_configs.py.
+type goldenConfig struct {
+	Config     json.RawMessage
+	Class      string
+	Vocab      int
+	Width      int
+	Layers     int
+	Positions  int
+	Heads      int
+	KV         int `json:"kv_heads"`
+	D          int `json:"head_dim"`
+	Eps        float64
+	Padding    int32
+	Tied       bool
+	Scales     []float64
+	Activation string
+	Windows    []int
+	Tensors    int
+	Weights    int
+	Parameters map[string][]int // of the first layer
+	Rope       *struct {
+		Frequencies []float32
+		Factor      float64
+	}
+}
+
+type goldenConfigs struct {
+	Cases   []goldenConfig
+	Initial []struct {
+		Config     json.RawMessage
+		Parameters map[string]struct {
+			Mean, Std float64
+			ZeroRows  []int `json:"zero_rows"`
+		}
+	}
+}
+
+func readGolden(t *testing.T) (g goldenConfigs) {
+	t.Helper()
+	text, err := os.ReadFile(testutil.Testdata(t, "golden/model_configs.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestGoldenConfigs compares every setting with transformers', the defaults of absent keys above all.
+func TestGoldenConfigs(t *testing.T) {
+	empty := map[string]bool{}
+	for _, want := range readGolden(t).Cases {
+		m, err := New(want.Config)
+		if err != nil {
+			t.Errorf("%s: %v", want.Config, err)
+			continue
+		}
+		info := m.Info()
+		if strings.Count(string(want.Config), ":") == 1 {
+			empty[info.Type] = true
+		}
+		have := goldenConfig{Config: want.Config, Class: info.Class, Vocab: info.Vocab, Width: info.Width, Layers: info.Layers, Positions: info.Positions,
+			Tied: info.Tied != "", Parameters: map[string][]int{}, Windows: make([]int, info.Layers), Padding: -1}
+		kind := kernel.SiLU
+		var heads graph.Heads
+		switch m := m.(type) {
+		case *decoder:
+			heads, have.Eps, have.Padding, have.Windows = m.heads, m.eps, m.padding, m.windows
+			if want.Rope == nil || !sameRope(m.rope, want.Rope.Frequencies, want.Rope.Factor) {
+				t.Errorf("%s: rotary embedding: have %v, want %v", want.Config, m.rope, want.Rope)
+			}
+		case *gpt2:
+			heads, have.Eps, kind = m.heads, m.eps, m.act
+		case *opt:
+			heads, have.Eps, have.Padding, kind = m.heads, optEps, m.padding, m.act
+		default:
+			t.Errorf("%s: this test does not know the fields of %T", want.Config, m)
+		}
+		have.Heads, have.KV, have.D = heads.H, heads.KV, heads.D
+		if names := map[string]kernel.Activation{"relu": kernel.ReLU, "gelu": kernel.GELU, "gelu_new": kernel.GELUTanh, "gelu_pytorch_tanh": kernel.GELUTanh, "silu": kernel.SiLU}; names[want.Activation] != kind {
+			t.Errorf("%s: have activation %v, want %s", want.Config, kind, want.Activation)
+		}
+		specs, err := Parameters(m)
+		if err != nil {
+			t.Errorf("%s: %v", want.Config, err)
+		}
+		for _, s := range specs {
+			have.Tensors++
+			n := 1
+			for _, d := range s.Shape {
+				n *= d
+			}
+			have.Weights += n
+			rest, inLayer := strings.CutPrefix(s.Name, info.LayerName)
+			if !inLayer || strings.HasPrefix(rest, "0.") {
+				have.Parameters[s.Name] = s.Shape
+			}
+		}
+		// Scales are checked by what they do, in testdata/golden/models; rotary embedding and activation above.
+		want.Scales, want.Rope, want.Activation = nil, nil, ""
+		if !reflect.DeepEqual(have, want) {
+			t.Errorf("have %+v\nwant %+v", have, want)
+		}
+	}
+	for _, name := range Types() {
+		if !empty[name] {
+			t.Errorf("%s: no golden for an empty config.json: add it to scripts/golden/model_configs.py", name)
+		}
+	}
+}
+
+func sameRope(r *graph.RotaryTable, frequencies []float32, factor float64) bool {
+	return math.Abs(r.Factor-factor) <= 1e-12 && slices.EqualFunc(r.Frequencies, frequencies, func(a, b float32) bool {
+		return math.Abs(float64(a-b)) <= 1e-6*float64(b) // powers of two libraries differ in the last bit
+	})
+}
+
+// tiny is a small config.json of a model type with more keys set.
+func tiny(modelType, more string) []byte {
+	base := `"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "ffn_dim": 24, "vocab_size": 20, "max_position_embeddings": 32`
+	if modelType == "gpt2" {
+		base = `"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 20, "n_positions": 32`
+	} else if modelType != "opt" {
+		base += `, "num_key_value_heads": 1`
+	}
+	text := fmt.Sprintf(`{"model_type": %q, %s`, modelType, base)
+	if more != "" {
+		text += ", " + more
+	}
+	return []byte(text + "}")
+}
+
+func TestRefused(t *testing.T) {
+	type refusal struct{ types, more, want string }
+	const all, decoders = "llama mistral qwen2 qwen3 gpt2 opt", "llama mistral qwen2 qwen3"
+	for _, r := range []refusal{
+		{all, `"quantization_config": {"bits": 4}`, `quantization_config = {"bits":4}: quantized weights are not supported`},
+		{all, `"per_layer_config": {"0": {}}`, "per_layer_config"},
+		{all, `"is_causal": false`, "is_causal = false"},
+		{all, `"vocab_size": 0`, "vocab_size: have 0, want 1 to"},
+		{all, `"vocab_size": -5`, "vocab_size: have -5"},
+		{all, `"vocab_size": 1000000000`, "vocab_size: have 1000000000, want 1 to 16777216"},
+		{all, `"vocab_size": 1e300`, "vocab_size: have 1e300, want a whole number"},
+		{all, `"vocab_size": 20.5`, "vocab_size: have 20.5, want a whole number"},
+		{all, `"vocab_size": "20"`, `vocab_size: have "20", want a whole number`},
+		{all, `"tie_word_embeddings": 1`, "tie_word_embeddings: have 1, want true or false"},
+		{"llama mistral qwen2 qwen3 opt", `"num_hidden_layers": 5000`, "num_hidden_layers: have 5000, want 1 to 1024"},
+		{"gpt2", `"n_layer": 5000`, "n_layer: have 5000, want 1 to 1024"},
+		{"llama mistral qwen2 qwen3 opt", `"pad_token_id": 20`, "pad_token_id: have 20, want a row of the embedding, which has vocab_size 20"},
+		{"llama mistral qwen2 qwen3 opt", `"pad_token_id": 4294967296`, "pad_token_id: have 4294967296"},
+		{"llama mistral qwen2 qwen3 opt", `"pad_token_id": -21`, "pad_token_id: have -21"},
+		{decoders, `"hidden_act": "gelu"`, `hidden_act = "gelu": supported: silu, swish`},
+		{decoders, `"num_key_value_heads": 3`, "num_attention_heads: have 2, want a multiple of num_key_value_heads 3"},
+		{"llama mistral qwen2", `"num_attention_heads": 3, "num_key_value_heads": 1`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
+		{decoders, `"head_dim": 7`, "head_dim: have 7, want an even number"},
+		{decoders, `"partial_rotary_factor": 0.5`, "partial_rotary_factor: have 0.5, want 1"},
+		{decoders, `"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}`, "partial_rotary_factor: have 0.25, want 1"},
+		{decoders, `"rope_scaling": {"rope_type": "dynamic", "factor": 2}`, `rope_scaling.rope_type = "dynamic": supported: default, linear, llama3, yarn`},
+		{decoders, `"rope_scaling": {"type": "longrope", "factor": 2}`, `rope_scaling.type = "longrope"`},
+		{decoders, `"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}`, `rope_parameters.rope_type = "proportional"`},
+		{decoders, `"rope_scaling": {"rope_type": "linear"}`, "rope_scaling.factor is missing, rope_type linear needs it"},
+		{decoders, `"rope_scaling": {"rope_type": "linear", "factor": 0}`, "rope_scaling.factor: have 0, want a number above 0"},
+		{decoders, `"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1}`, "rope_scaling.high_freq_factor is missing"},
+		{decoders, `"rope_scaling": "linear"`, `rope_scaling: have "linear", want an object`},
+		{decoders, `"rope_theta": -1`, "rope_theta: have -1, want a number above 0"},
+		{decoders, `"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}`, "rope_parameters.full_attention"},
+		{"qwen2 qwen3", `"layer_types": ["full_attention"]`, "layer_types: have 1 entries, want num_hidden_layers 2"},
+		{"qwen2 qwen3", `"layer_types": ["full_attention", "chunked_attention"]`, `layer_types = ["full_attention","chunked_attention"]: supported: full_attention, sliding_attention`},
+		{"qwen2 qwen3", `"layer_types": [1, 2]`, "layer_types: have [1,2], want a list of texts"},
+		{"gpt2", `"n_head": 3`, "n_embd: have 16, want a multiple of n_head 3"},
+		{"gpt2", `"activation_function": "mish"`, `activation_function = "mish": supported: relu, gelu,`},
+		{"gpt2", `"add_cross_attention": true`, "add_cross_attention = true: there is no encoder here"},
+		{"gpt2", `"num_hidden_layers": 5`, "num_hidden_layers = 5: n_layer means the same and says 2"},
+		{"opt", `"num_attention_heads": 3`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
+		{"opt", `"activation_function": "tanh"`, `activation_function = "tanh"`},
+		{"opt", `"layer_norm_elementwise_affine": false`, "layer_norm_elementwise_affine = false: norms without weights are not supported"},
+	} {
+		for _, name := range strings.Fields(r.types) {
+			if _, err := New(tiny(name, "")); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			_, err := New(tiny(name, r.more))
+			if err == nil || !strings.Contains(err.Error(), r.want) || !strings.Contains(err.Error(), "config.json: ") {
+				t.Errorf("%s with %s:\nhave error %v\nwant %s", name, r.more, err, r.want)
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		`{}`:                      "model_type is missing",
+		`{"model_type": null}`:    "model_type is missing",
+		`{"model_type": 3}`:       "model_type: have 3, want a text",
+		`{"model_type": "mamba"}`: `model_type "mamba" is not supported; supported: gpt2, llama, mistral, opt, qwen2, qwen3`,
+		`[1]`:                     "config.json: ",
+		`null`:                    "model_type is missing",
+		`{"model_type": "llama",`: "config.json: unexpected EOF",
+		``:                        "config.json: ",
+		"\xff":                    "config.json: ",
+		`{"model_type": "llama", "num_key_value_heads": 8, "num_attention_heads": 12, "head_dim": 4}`: "num_attention_heads: have 12, want a multiple of num_key_value_heads 8",
+	} {
+		if _, err := New([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: have error %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestTooLarge: sizes that are each possible but not together are an error, not an attempt to make room.
+func TestTooLarge(t *testing.T) {
+	m, err := New([]byte(`{"model_type": "llama", "vocab_size": 16000000, "hidden_size": 16777216, "intermediate_size": 16777216}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parameters(m); err == nil || !strings.Contains(err.Error(), "weights, want at most") {
+		t.Errorf("have error %v, want one about the number of weights", err)
+	}
+}
+
+// TestNotes: what a user should know of a model is not lost.
+func TestNotes(t *testing.T) {
+	for name, more := range map[string]string{"llama": `"attention_dropout": 0.1`, "gpt2": `"resid_pdrop": 0.1`, "opt": `"dropout": 0.1`} {
+		m, err := New(tiny(name, more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notes := strings.Join(m.Info().Notes, "\n"); !strings.Contains(notes, "dropout is not applied") || !strings.Contains(notes, "0.1") {
+			t.Errorf("%s: have notes %q, want one about dropout", name, notes)
+		}
+	}
+}
+
+func TestAliases(t *testing.T) {
+	m, err := New([]byte(`{"model_type": "gpt2", "num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 7}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := m.Info(); i.Layers != 3 || i.Width != 32 || i.Positions != 7 || m.(*gpt2).heads.H != 4 {
+		t.Errorf("have %+v, want the sizes under their common names", i)
+	}
+	if have := Key("gpt2", "num_hidden_layers"); have != "n_layer" {
+		t.Errorf("have %s, want n_layer", have)
+	}
+	if have := Key("llama", "num_hidden_layers"); have != "num_hidden_layers" {
+		t.Errorf("have %s, want num_hidden_layers", have)
+	}
+}
+
+func TestRegisterTwice(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a second registration of llama went unnoticed")
+		}
+	}()
+	register("llama", newLlama)
+}
+
+// FuzzConfig: any bytes give a model or an error, and no sizes make it take much memory.
+func FuzzConfig(f *testing.F) {
+	for _, name := range Types() {
+		f.Add(tiny(name, ""))
+		f.Add(tiny(name, `"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 0}, "layer_types": ["full_attention", "sliding_attention"]`))
+		f.Add(tiny(name, `"max_position_embeddings": 1000000000, "vocab_size": 1e9, "n_positions": 1e9, "num_key_value_heads": null`))
+	}
+	f.Add([]byte(`{"model_type": "llama", "max_position_embeddings": 16777216, "head_dim": 16777216, "num_hidden_layers": 1024}`))
+	f.Add([]byte(`{"model_type": "qwen3", "rope_parameters": {"rope_type": "llama3", "factor": 1e-300, "low_freq_factor": 1e300, "high_freq_factor": 1}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := New(text)
+		if err != nil {
+			return
+		}
+		i := m.Info()
+		if i.Layers > 4 || i.Width > 1<<12 || i.Vocab > 1<<16 {
+			return
+		}
+		if d, ok := m.(*decoder); ok && d.heads.H > 1<<12 {
+			return
+		}
+		specs, err := Parameters(m)
+		if err != nil {
+			return
+		}
+		for _, s := range specs {
+			for _, d := range s.Shape {
+				if d < 1 {
+					t.Errorf("%s: have shape %v", s.Name, s.Shape)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,164 @@
+// Package model holds the transformer architectures, one file each, chosen by config.json's model_type.
+//
+// A model is a config with a Forward that builds graph nodes; it owns no weights and reads no files.
+package model
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gorgonia.org/tensor"
+	"kdistill/internal/graph"
+	"kdistill/internal/nn"
+)
+
+// Model is an architecture with its sizes fixed by a config.
+type Model interface {
+	Info() Info
+	// Forward builds the model over the graph's inputs.
+	Forward(b *nn.Builder) Outputs
+}
+
+// Info is what the rest of the program must know of a model.
+type Info struct {
+	Type      string
+	Vocab     int
+	Width     int
+	Layers    int
+	Positions int    // longest sequence
+	Base      string // prefix of the base model's tensors ("model."), which a checkpoint may lack
+	LayerName string // prefix of a layer's tensors before its number ("model.layers.")
+	LayersKey string // config.json's key for the number of layers
+	Class     string // what transformers calls it
+	Tied      string // the input embedding that is also the head; "": a head of its own
+	Notes     []string
+}
+
+// Outputs are the nodes that losses and generation use, [N, D] each.
+type Outputs struct {
+	// Hidden is indexed as transformers does: 0 is the first layer's input, i the output of layer i, the last after the final norm.
+	Hidden []*graph.Node
+	Head   graph.Head
+}
+
+// Final is the last hidden state, which the head reads.
+func (o Outputs) Final() *graph.Node { return o.Hidden[len(o.Hidden)-1] }
+
+// architecture is a registered model type.
+type architecture struct {
+	build   func(*Config) Model
+	aliases []alias
+}
+
+// alias is another name of a config key: transformers takes the common names for every model type (its attribute_map).
+type alias struct{ common, key string }
+
+var registry = map[string]architecture{}
+
+func register(modelType string, build func(*Config) Model, aliases ...alias) {
+	if registry[modelType].build != nil {
+		panic("model type registered twice: " + modelType)
+	}
+	registry[modelType] = architecture{build, aliases}
+}
+
+// Types lists the supported model types.
+func Types() []string { return slices.Sorted(maps.Keys(registry)) }
+
+// Key returns the name that a model type's config.json has for a key, which may be the common name.
+func Key(modelType, name string) string {
+	for _, a := range registry[modelType].aliases {
+		if a.common == name {
+			return a.key
+		}
+	}
+	return name
+}
+
+// New builds the model that a config.json describes.
+func New(configJSON []byte) (Model, error) {
+	c, err := ParseConfig(configJSON)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := registry[c.ModelType]
+	if !ok {
+		return nil, fmt.Errorf("model_type %q is not supported; supported: %s", c.ModelType, strings.Join(Types(), ", "))
+	}
+	for _, a := range a.aliases {
+		switch {
+		case !c.Has(a.common):
+		case !c.Has(a.key):
+			c.values[a.key] = c.values[a.common]
+		case c.show(a.key) != c.show(a.common):
+			c.Refuse(a.common, a.key+" means the same and says "+c.show(a.key))
+		}
+	}
+	m := a.build(c)
+	if c.err != nil {
+		return nil, fmt.Errorf("%s: %w", c.ModelType, c.err)
+	}
+	return m, nil
+}
+
+// Spec declares one parameter.
+type Spec struct {
+	Name  string
+	Shape []int
+	Init  nn.Init
+}
+
+// declared collects what a Forward asks for.
+type declared struct {
+	specs []Spec
+	seen  map[string]*graph.Param
+}
+
+func (d *declared) Param(name string, init nn.Init, shape ...int) (*graph.Param, error) {
+	if p := d.seen[name]; p != nil {
+		if !p.Shape.Eq(tensor.Shape(shape)) {
+			return nil, fmt.Errorf("%s is used with shapes %v and %v", name, p.Shape, shape)
+		}
+		return p, nil
+	}
+	d.specs = append(d.specs, Spec{Name: name, Shape: shape, Init: init})
+	d.seen[name] = &graph.Param{Name: name, Shape: shape}
+	return d.seen[name], nil
+}
+
+// Parameters lists a model's parameters in the order of their first use: Forward is the only place that names them.
+func Parameters(m Model) ([]Spec, error) {
+	d := &declared{seen: map[string]*graph.Param{}}
+	b := &nn.Builder{Graph: graph.New(tensor.Float32, 1, 1), Weights: d}
+	m.Forward(b)
+	weights := 0
+	for _, s := range d.specs {
+		weights += tensor.Shape(s.Shape).TotalSize()
+	}
+	if weights > maxWeights {
+		return nil, fmt.Errorf("config.json describes %d weights, want at most %d: check its sizes", weights, maxWeights)
+	}
+	return d.specs, b.Err()
+}
+
+// maxWeights is beyond every machine's memory.
+const maxWeights = 1 << 42
+
+// head returns the output head: lm_head.weight, or the input embedding where they are tied.
+func head(b *nn.Builder, info Info, width int, init nn.Init) graph.Head {
+	name := "lm_head.weight"
+	if info.Tied != "" {
+		name = info.Tied
+	}
+	return graph.Head{Weight: b.Param(name, init, info.Vocab, width)}
+}
+
+// tied returns the embedding's name where config.json ties it to the head.
+func tied(c *Config, def bool, embedding string) string {
+	if c.Bool("tie_word_embeddings", def) {
+		return embedding
+	}
+	return ""
+}

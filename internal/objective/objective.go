@@ -1,0 +1,115 @@
+// Package objective evaluates weighted losses of a student against a teacher's signal, batch by batch, and adds up the student's gradients.
+//
+// It knows shapes and graphs, so that the training loop and the evaluation need not; it does not know optimizers or files.
+package objective
+
+import (
+	"context"
+	"fmt"
+
+	"gorgonia.org/tensor"
+	"kdistill/internal/data"
+	"kdistill/internal/graph"
+	"kdistill/internal/model"
+	"kdistill/internal/nn"
+)
+
+// Teacher says what it makes of a batch: final hidden states, from which its head makes logits a chunk at a time.
+type Teacher interface {
+	// Head returns the output head and the width of the hidden states.
+	Head() (graph.Head, int, error)
+	// Hidden returns the final hidden states [B*T, width], valid until the next call.
+	Hidden(ctx context.Context, batch *data.Batch) ([]float32, error)
+}
+
+// Objective is a student with its loss terms. With trained weights every Run adds to their gradients.
+type Objective struct {
+	Model   model.Model
+	Weights nn.Weights
+	Teacher Teacher // nil: no term compares with one
+	Terms   []*graph.Term
+	Arena   *graph.Arena
+
+	programs graph.ByShape[*compiled]
+}
+
+// compiled is the objective at one shape.
+type compiled struct {
+	*graph.Program
+	losses *graph.Losses
+	hidden []float32 // where the teacher's hidden states go
+}
+
+// Run evaluates the terms on a batch: the result holds each term's value at each position until the next Run.
+func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, error) {
+	s := graph.Shape{B: batch.B, T: batch.T}
+	c, err := o.programs.At(s, func() (*compiled, error) { return o.compile(s, o.Arena) })
+	if err != nil {
+		return nil, err
+	}
+	if o.Teacher != nil {
+		hidden, err := o.Teacher.Hidden(ctx, batch)
+		if err != nil {
+			return nil, fmt.Errorf("teacher: %w", err)
+		}
+		copy(c.hidden, hidden) // its own memory is about to be used by the student
+	}
+	if err := c.Run(ctx, FeedOf(batch)); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
+	return c.losses, nil
+}
+
+// Bytes is the memory that intermediate values take at b rows of t positions.
+func (o *Objective) Bytes(b, t int) (int, error) {
+	c, err := o.compile(graph.Shape{B: b, T: t}, &graph.Arena{})
+	if err != nil {
+		return 0, err
+	}
+	return c.Bytes() + 4*len(c.hidden), c.Close()
+}
+
+func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error) {
+	if have, want := s.T, o.Model.Info().Positions; have > want {
+		return nil, fmt.Errorf("sequence of %d tokens: the student has %d positions", have, want)
+	}
+	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: o.Weights}
+	out := o.Model.Forward(b)
+	c := &compiled{}
+	var teacher *graph.Teacher
+	if o.Teacher != nil {
+		head, width, err := o.Teacher.Head()
+		if err != nil {
+			return nil, fmt.Errorf("teacher: %w", err)
+		}
+		c.hidden = make([]float32, s.B*s.T*width)
+		teacher = &graph.Teacher{Head: head, Hidden: b.Leaf("teacher's hidden states",
+			tensor.New(tensor.WithShape(s.B*s.T, width), tensor.WithBacking(c.hidden)))}
+	}
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	var cost *graph.Node
+	cost, c.losses = b.Loss(out.Final(), out.Head, teacher, o.Terms)
+	var err error
+	c.Program, err = b.Compile(arena, cost)
+	return c, err
+}
+
+// Close frees the programs.
+func (o *Objective) Close() error { return o.programs.Close() }
+
+// FeedOf turns a batch into a graph's inputs: a position sees the positions of its own document up to itself, padding sees nothing.
+func FeedOf(b *data.Batch) graph.Feed {
+	n := len(b.Tokens)
+	f := graph.Feed{Tokens: b.Tokens, Positions: b.Positions, Labels: b.Labels, First: make([]int32, n), Last: make([]int32, n), Attended: make([]int32, n)}
+	for i, segment := range b.Segments {
+		if segment < 0 {
+			continue
+		}
+		at := int32(i % b.T)
+		f.Attended[i] = 1
+		f.First[i], f.Last[i] = at-b.Positions[i], at+1
+	}
+	return f
+}

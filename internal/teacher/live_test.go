@@ -1,0 +1,91 @@
+package teacher
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"gorgonia.org/tensor"
+	"kdistill/internal/data"
+	"kdistill/internal/graph"
+	"kdistill/internal/model"
+	"kdistill/internal/nn"
+	"kdistill/internal/objective"
+)
+
+func tiny(t *testing.T, config string) *Live {
+	t.Helper()
+	m, err := model.New([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs, err := model.Parameters(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flat := model.NewFlat[float32](specs)
+	flat.Initialise(1)
+	l := &Live{Model: m, Weights: flat.Frozen(), Arena: &graph.Arena{}}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func batch(rows, length int) *data.Batch {
+	b := &data.Batch{B: rows, T: length}
+	for i := range rows * length {
+		b.Tokens, b.Labels = append(b.Tokens, int32(i*i%20)), append(b.Labels, data.Ignore)
+		b.Segments, b.Positions = append(b.Segments, 0), append(b.Positions, int32(i%length))
+	}
+	return b
+}
+
+// TestLive compares hidden states with a graph of our own, at shapes that take turns in one arena.
+func TestLive(t *testing.T) {
+	for name, config := range map[string]string{
+		"llama": `{"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 16, "initializer_range": 0.4}`,
+		"opt":   `{"model_type": "opt", "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "ffn_dim": 24, "vocab_size": 20, "word_embed_proj_dim": 12, "max_position_embeddings": 16, "init_std": 0.4}`,
+	} {
+		l := tiny(t, config)
+		head, width, err := l.Head()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := l.Weights.(*model.Store).Get(head.Weight.Name); head.Weight.Value != want.Value || width != head.Weight.Shape[1] || head.Weight.Grad != nil {
+			t.Errorf("%s: have head %s, width %d, want the model's own, frozen", name, head.Weight.Name, width)
+		}
+		for _, shape := range []graph.Shape{{B: 1, T: 4}, {B: 3, T: 16}, {B: 1, T: 4}} {
+			b := batch(shape.B, shape.T)
+			have, err := l.Hidden(context.Background(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own := &nn.Builder{Graph: graph.New(tensor.Float32, shape.B, shape.T), Weights: l.Weights}
+			out := l.Model.Forward(own)
+			p, err := own.Compile(&graph.Arena{}, nil, out.Final())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Run(context.Background(), objective.FeedOf(b)); err != nil {
+				t.Fatal(err)
+			}
+			if want := p.Value(out.Final()).Float32s(); len(have) != shape.B*shape.T*width || !slices.Equal(have, want) {
+				t.Errorf("%s, %v: the hidden states are not the model's", name, shape)
+			}
+			p.Close()
+		}
+		_, err = l.Hidden(context.Background(), batch(1, 17))
+		if err == nil || err.Error() != "sequence of 17 tokens: it has 16 positions" {
+			t.Errorf("have error %v", err)
+		}
+		wrong := batch(1, 4)
+		wrong.Tokens[2] = 20
+		if _, err := l.Hidden(context.Background(), wrong); err == nil || !strings.HasPrefix(err.Error(), "embedding: ") {
+			t.Errorf("have error %v", err)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+)
+
+// postProcessor is what happens to the tokens of a text at the end.
+type postProcessor struct {
+	prefix, suffix []int32 // ids put around the text
+	trims          []trim
+}
+
+// trim takes white space off the spans of tokens.
+type trim struct {
+	addedSpace bool // a single space at the beginning is the tokenizer's own and stays
+}
+
+// templateItem is a part of a template: one of the two.
+type templateItem struct {
+	Sequence     *templateRef `json:"Sequence"`
+	SpecialToken *templateRef `json:"SpecialToken"`
+}
+
+type templateRef struct {
+	ID string `json:"id"`
+}
+
+type templateText struct {
+	IDs []int32 `json:"ids"`
+}
+
+func newPostProcessor(c *component) (*postProcessor, error) {
+	p := new(postProcessor)
+	for _, c := range flatten(c, func(c component) []component { return c.Processors }) {
+		if err := p.add(c); err != nil {
+			return nil, fmt.Errorf("post-processor: %w", err)
+		}
+	}
+	return p, nil
+}
+
+func (p *postProcessor) add(c component) error {
+	switch c.Type {
+	case "ByteLevel":
+		if or(c.TrimOffsets, true) {
+			p.trims = append(p.trims, trim{or(c.AddPrefixSpace, true)})
+		}
+		return nil
+	case "TemplateProcessing":
+		return p.template(c)
+	case "RobertaProcessing", "BertProcessing":
+		if c.Type == "RobertaProcessing" && or(c.TrimOffsets, true) {
+			p.trims = append(p.trims, trim{or(c.AddPrefixSpace, true)})
+		}
+		cls, err := namedID(c.Cls)
+		if err != nil {
+			return fmt.Errorf("%s: cls: %w", c.Type, err)
+		}
+		sep, err := namedID(c.Sep)
+		if err != nil {
+			return fmt.Errorf("%s: sep: %w", c.Type, err)
+		}
+		p.prefix = append([]int32{cls}, p.prefix...)
+		p.suffix = append(p.suffix, sep)
+		return nil
+	}
+	return unknown(c)
+}
+
+// namedID reads ["</s>", 2].
+func namedID(raw json.RawMessage) (int32, error) {
+	var name string
+	var id int32
+	if err := json.Unmarshal(raw, &[]any{&name, &id}); err != nil || id < 0 {
+		return 0, errors.New("want a list of a token and its id")
+	}
+	return id, nil
+}
+
+func (p *postProcessor) template(c component) error {
+	var prefix, suffix []int32
+	texts := 0
+	for _, item := range c.Single {
+		switch {
+		case item.Sequence != nil:
+			if item.Sequence.ID != "A" {
+				return fmt.Errorf("TemplateProcessing: single: have sequence %q, want A", item.Sequence.ID)
+			}
+			texts++
+		case item.SpecialToken != nil:
+			t, ok := c.SpecialTokens[item.SpecialToken.ID]
+			if !ok {
+				return fmt.Errorf("TemplateProcessing: special_tokens lacks %q", item.SpecialToken.ID)
+			}
+			if texts == 0 {
+				prefix = append(prefix, t.IDs...)
+			} else {
+				suffix = append(suffix, t.IDs...)
+			}
+		default:
+			return errors.New("TemplateProcessing: single: have an item that is neither Sequence nor SpecialToken")
+		}
+	}
+	if texts != 1 {
+		return fmt.Errorf("TemplateProcessing: single: have the text %d times, want once", texts)
+	}
+	p.prefix = append(prefix, p.prefix...)
+	p.suffix = append(p.suffix, suffix...)
+	return nil
+}
+
+// trimSpans takes white space off the spans; content returns the token of an id.
+func (p *postProcessor) trimSpans(e *Encoding, input string, content func(id int32) (string, bool)) {
+	for _, trim := range p.trims {
+		for i := range e.Spans {
+			span := &e.Spans[i]
+			s, _ := content(e.IDs[i])
+			lead, trail := countSpaces(s)
+			if lead > 0 {
+				if trim.addedSpace && lead == 1 && (i == 0 || span.Start == 0) {
+					lead = 0
+				}
+				for ; lead > 0 && span.Start < span.End; lead-- {
+					_, n := utf8.DecodeRuneInString(input[span.Start:span.End])
+					span.Start += n
+				}
+			}
+			if trail > 0 && (span.End >= 4*trail || utf8.RuneCountInString(input[:span.End]) >= trail) {
+				for ; trail > 0 && span.Start < span.End; trail-- {
+					_, n := utf8.DecodeLastRuneInString(input[span.Start:span.End])
+					span.End -= n
+				}
+			}
+		}
+	}
+}
+
+// countSpaces returns how many spaces a token written at the byte level begins and ends with.
+func countSpaces(s string) (lead, trail int) {
+	if s == "" {
+		return 0, 0
+	}
+	if c := s[0]; c > ' ' && c < utf8.RuneSelf { // most tokens
+		if c := s[len(s)-1]; c > ' ' && c < utf8.RuneSelf {
+			return 0, 0
+		}
+	}
+	isSpace := func(r rune) bool { return r == byteRunes[' '] || unicode.IsSpace(r) }
+	for _, r := range s {
+		if !isSpace(r) {
+			break
+		}
+		lead++
+	}
+	for i := len(s); i > 0; {
+		r, n := utf8.DecodeLastRuneInString(s[:i])
+		if !isSpace(r) {
+			break
+		}
+		trail++
+		i -= n
+	}
+	return lead, trail
+}

@@ -1,0 +1,131 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
+)
+
+// precompiled is SentencePiece's compiled normalization: a double-array trie from byte sequences to places in a blob
+// of NUL-terminated replacements.
+type precompiled struct {
+	units []uint32
+	blob  []byte
+}
+
+func newPrecompiled(charsmap []byte) (normalizer, error) {
+	if len(charsmap) == 0 {
+		return always(func(t text) text { return t }), nil // as in the reference
+	}
+	if len(charsmap) < 4 {
+		return nil, errors.New("precompiled_charsmap is cut short")
+	}
+	size := binary.LittleEndian.Uint32(charsmap)
+	if size%4 != 0 || uint64(size)+4 > uint64(len(charsmap)) {
+		return nil, errors.New("precompiled_charsmap has a wrong size in its header")
+	}
+	p := &precompiled{units: make([]uint32, size/4), blob: charsmap[4+size:]}
+	for i := range p.units {
+		p.units[i] = binary.LittleEndian.Uint32(charsmap[4+4*i:])
+	}
+	if !utf8.Valid(p.blob) {
+		return nil, errors.New("precompiled_charsmap holds replacements that are not UTF-8")
+	}
+	return always(p.normalize), nil
+}
+
+// find returns the replacement of the shortest prefix of s that has one; the rest of s is replaced with it (sic).
+func (p *precompiled) find(s string) (string, bool) {
+	unit := func(i uint32) uint32 {
+		if int(i) < len(p.units) {
+			return p.units[i]
+		}
+		return 0
+	}
+	offset := func(u uint32) uint32 { return u >> 10 << (u & (1 << 9) >> 6) }
+	at := offset(unit(0))
+	for i := range len(s) {
+		if s[i] == 0 {
+			break
+		}
+		at ^= uint32(s[i])
+		u := unit(at)
+		if u&(1<<31|0xFF) != uint32(s[i]) {
+			return "", false
+		}
+		at ^= offset(u)
+		if u>>8&1 == 1 {
+			from := int(unit(at) & (1<<31 - 1))
+			if from > len(p.blob) {
+				return "", false
+			}
+			b := p.blob[from:]
+			if end := bytes.IndexByte(b, 0); end >= 0 {
+				b = b[:end]
+			}
+			return string(b), true
+		}
+	}
+	return "", false
+}
+
+// normalize replaces whole grapheme clusters of less than 6 bytes where they have a replacement, single characters
+// otherwise.
+func (p *precompiled) normalize(t text) text {
+	changed := false
+	chars := make([]change, 0, len(t.s))
+	replace := func(old string) bool {
+		content, ok := p.find(old)
+		if !ok {
+			return false
+		}
+		changed = true
+		surplus := utf8.RuneCountInString(content) - utf8.RuneCountInString(old)
+		for _, r := range content {
+			chars = append(chars, change{r, 0})
+		}
+		for k := range max(surplus, 0) { // the last ones are additions
+			chars[len(chars)-1-k].n = 1
+		}
+		if surplus < 0 && len(chars) > 0 { // the last one takes the place of the rest
+			chars[len(chars)-1].n += surplus
+		}
+		return true
+	}
+	for i := 0; i < len(t.s); {
+		n := 1
+		if t.s[i] >= utf8.RuneSelf || i+1 < len(t.s) && (t.s[i+1] >= utf8.RuneSelf || t.s[i] == '\r') {
+			cluster, _, _, _ := uniseg.FirstGraphemeClusterInString(t.s[i:], -1)
+			n = len(cluster)
+		}
+		end := i + n
+		if n < 6 && replace(t.s[i:end]) {
+			i = end
+			continue
+		}
+		for i < end {
+			r, size := utf8.DecodeRuneInString(t.s[i:])
+			if !replace(t.s[i : i+size]) {
+				chars = append(chars, change{r, 0})
+			}
+			i += size
+		}
+	}
+	if !changed {
+		return t
+	}
+	w := rewrite(t)
+	for _, c := range chars {
+		w.put(c.r, c.n)
+	}
+	return w.text()
+}
+
+// change is a character and what it changes (see rewriter.put).
+type change struct {
+	r rune
+	n int
+}

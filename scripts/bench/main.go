@@ -1,0 +1,60 @@
+// Command bench is kdistill's side of scripts/bench-torch: it makes a configuration's training steps when it is told to.
+// A line on standard input asks for a step; each is answered by a JSON line. At the end of the input come the parts of the mean step and the memory.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log"
+	"os"
+
+	"kdistill/internal/config"
+	"kdistill/internal/distill"
+	"kdistill/internal/kernel"
+)
+
+func main() {
+	log.SetFlags(0)
+	path := flag.String("config", "", "a YAML `FILE`")
+	warmUp := flag.Int("warm-up", 2, "steps that the parts leave out")
+	flag.Parse()
+	if err := run(*path, *warmUp); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+func run(path string, warmUp int) error {
+	ctx, answers, started := context.Background(), json.NewEncoder(os.Stdout), distill.PeakMemory()
+	c, err := config.Load(path, nil)
+	if err != nil {
+		return err
+	}
+	b, err := distill.NewBench(ctx, c, distill.Options{Log: io.Discard})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	best := 0.0
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); warmUp-- {
+		if warmUp == 0 {
+			b.Forget()
+		}
+		step, err := b.Step(ctx)
+		if err != nil {
+			return err
+		}
+		best = max(best, kernel.Peak())
+		if err := answers.Encode(step); err != nil {
+			return err
+		}
+	}
+	return answers.Encode(struct {
+		Parts      []distill.BenchPart `json:"parts"`
+		Best       float64             `json:"best"`
+		PeakMemory int64               `json:"peak_memory"`
+		Imports    int64               `json:"imports"`
+	}{b.Parts(), best, distill.PeakMemory(), started})
+}

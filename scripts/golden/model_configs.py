@@ -1,0 +1,163 @@
+"""Writes testdata/golden/model_configs.json: what transformers makes of small config.json files, of each supported model_type.
+
+    python scripts/golden/model_configs.py testdata/golden/model_configs.json
+
+Each case is built on the meta device: sizes, parameter names and shapes, eps, windows, scales and rotary frequencies are read from the modules.
+The cases of "initial" are built with real weights, of which mean and standard deviation are kept.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+transformers.logging.set_verbosity_error()
+torch.manual_seed(5)
+
+SMALL = {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "intermediate_size": 96, "vocab_size": 80, "max_position_embeddings": 256}
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+WINDOWED = {"sliding_window": 9, "use_sliding_window": True}
+GPT2 = {"n_layer": 2, "n_embd": 48, "n_head": 4, "vocab_size": 80, "n_positions": 32}
+OPT = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "ffn_dim": 96, "vocab_size": 80, "max_position_embeddings": 32}
+
+CASES = [
+    {"model_type": "llama"},
+    {"model_type": "mistral"},
+    {"model_type": "qwen2"},
+    {"model_type": "qwen3"},
+    {"model_type": "gpt2"},
+    {"model_type": "opt"},
+    {"model_type": "llama", **SMALL, "num_key_value_heads": None, "head_dim": None, "pad_token_id": None},
+    {"model_type": "llama", **SMALL, "head_dim": 24, "attention_bias": True, "mlp_bias": True, "pad_token_id": 3},
+    {"model_type": "llama", **SMALL, "tie_word_embeddings": True, "pad_token_id": -1, "initializer_range": 0.05, "rms_norm_eps": 1e-5},
+    {"model_type": "qwen2", "use_sliding_window": True},
+    {"model_type": "qwen3", "use_sliding_window": True},
+    # the rotary embedding: transformers 4
+    {"model_type": "llama", **SMALL, "rope_theta": 5000.0, "rope_scaling": None},
+    {"model_type": "llama", **SMALL, "rope_theta": 5000.0, "rope_scaling": {"type": "linear", "factor": 4.0}},
+    {"model_type": "llama", **SMALL, "rope_theta": 500000.0, "rope_scaling": {"rope_type": "llama3", **LLAMA3}},
+    {"model_type": "qwen2", **SMALL, "rope_theta": 1000000.0, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}},
+    {"model_type": "qwen2", **SMALL, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 16, "beta_slow": 2, "attention_factor": 1.25}},
+    {"model_type": "llama", **SMALL, "rope_scaling": {"rope_type": "yarn", "factor": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}},
+    # and 5
+    {"model_type": "llama", **SMALL, "rope_parameters": {"rope_type": "default", "rope_theta": 3000.0}},
+    {"model_type": "llama", **SMALL, "rope_parameters": {"rope_type": "llama3", "rope_theta": 3000.0, **LLAMA3}},
+    {"model_type": "qwen3", **SMALL, "rope_parameters": {"rope_type": "yarn", "rope_theta": 3000.0, "factor": 4.0, "original_max_position_embeddings": 64}},
+    # both: which one counts
+    {"model_type": "llama", **SMALL, "rope_theta": 7000.0, "rope_parameters": {"rope_type": "default", "rope_theta": 3000.0}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+    {"model_type": "llama", **SMALL, "rope_theta": 7000.0, "rope_parameters": {"rope_type": "default"}},
+    # windows
+    {"model_type": "mistral", **SMALL, "sliding_window": 7},
+    {"model_type": "mistral", **SMALL, "sliding_window": None},
+    {"model_type": "qwen2", **SMALL, **WINDOWED, "max_window_layers": 1},
+    {"model_type": "qwen2", **SMALL, "sliding_window": 9, "use_sliding_window": False, "max_window_layers": 1},
+    {"model_type": "qwen2", **SMALL, "use_sliding_window": True, "max_window_layers": 0},
+    {"model_type": "qwen2", **SMALL, **WINDOWED, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    {"model_type": "qwen3", **SMALL, **WINDOWED},
+    {"model_type": "qwen3", **SMALL, "head_dim": 16, "attention_bias": True, "tie_word_embeddings": True},
+    {"model_type": "gpt2", **GPT2, "n_inner": None, "activation_function": "relu", "layer_norm_epsilon": 1e-6},
+    {"model_type": "gpt2", **GPT2, "n_inner": 100, "scale_attn_weights": False, "tie_word_embeddings": False},
+    {"model_type": "gpt2", **GPT2, "scale_attn_by_inverse_layer_idx": True, "activation_function": "gelu_pytorch_tanh"},
+    {"model_type": "opt", **OPT, "pad_token_id": None, "activation_function": "gelu", "enable_bias": False},
+    {"model_type": "opt", **OPT, "pad_token_id": 5, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
+    {"model_type": "opt", **OPT, "_remove_final_layer_norm": True, "tie_word_embeddings": False},
+]
+
+INITIAL = [
+    {"model_type": "llama", **SMALL, "attention_bias": True, "mlp_bias": True, "pad_token_id": 3, "initializer_range": 0.05},
+    {"model_type": "mistral", **SMALL},
+    {"model_type": "qwen2", **SMALL, "tie_word_embeddings": True, "pad_token_id": 0},
+    {"model_type": "qwen3", **SMALL},
+    {"model_type": "gpt2", **GPT2, "n_layer": 3},
+    {"model_type": "opt", **OPT, "word_embed_proj_dim": 24, "init_std": 0.03},
+]
+
+
+def read(values):
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "config.json"), "w") as f:
+            json.dump(values, f)
+        return AutoConfig.from_pretrained(folder)
+
+
+def parameters(model):
+    """the tensors of a checkpoint: a tied head is not there"""
+    tied = model.config.tie_word_embeddings
+    return {name: p for name, p in model.named_parameters(remove_duplicate=False) if not (tied and name == "lm_head.weight")}
+
+
+def first_layer_only(name):
+    number = re.search(r"\.(\d+)\.", name)
+    return number is None or number.group(1) == "0"
+
+
+def describe(values):
+    config = read(values)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    tensors = parameters(model)
+    modules = list(model.modules())
+    attention = [m for m in modules if type(m).__name__.endswith("Attention")]
+    norms = [m for m in modules if hasattr(m, "variance_epsilon") or isinstance(m, torch.nn.LayerNorm)]
+    eps = {getattr(m, "variance_epsilon", getattr(m, "eps", None)) for m in norms}
+    assert len(eps) == 1, eps
+    embedding = model.get_input_embeddings()
+    case = {
+        "config": values,
+        "class": type(model).__name__,
+        "vocab": embedding.num_embeddings,
+        "width": config.hidden_size,
+        "layers": len(attention),
+        "positions": config.max_position_embeddings,
+        "heads": config.num_attention_heads,
+        "kv_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
+        "head_dim": attention[0].head_dim,
+        "eps": eps.pop(),
+        "padding": -1 if embedding.padding_idx is None else embedding.padding_idx,
+        "tied": model.get_output_embeddings().weight is embedding.weight,
+        "scales": [a.scaling for a in attention],
+        "activation": getattr(config, "hidden_act", None) or config.activation_function,
+        "windows": [getattr(a, "sliding_window", None) or 0 for a in attention],
+        "tensors": len(tensors),
+        "weights": sum(p.numel() for p in tensors.values()),
+        "parameters": {name: list(p.shape) for name, p in tensors.items() if first_layer_only(name)},
+    }
+    if values["model_type"] == "mistral":  # its mask reads the config
+        case["windows"] = [config.sliding_window or 0] * len(attention)
+    rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
+    if rotary is not None:
+        rotary = type(rotary)(config=config)  # with real numbers
+        case["rope"] = {"frequencies": rotary.inv_freq.tolist(), "factor": rotary.attention_scaling}
+    return case
+
+
+def initial(values):
+    """how each parameter begins: mean, standard deviation, and the rows that are zero where others are not"""
+    model = AutoModelForCausalLM.from_config(read(values))
+    out = {}
+    for name, p in parameters(model).items():
+        if not first_layer_only(name):
+            continue
+        p = p.detach().double()
+        zero = []
+        if p.dim() == 2 and p.abs().max() > 0:
+            zero = [i for i in range(p.shape[0]) if p[i].abs().max() == 0]
+            p = p[[i for i in range(p.shape[0]) if i not in zero]]
+        out[name] = {"mean": round(p.mean().item(), 7), "std": round(p.std(correction=0).item(), 7), "zero_rows": zero}
+    return {"config": values, "parameters": out}
+
+
+if __name__ == "__main__":
+    doc = {
+        "transformers": transformers.__version__,
+        "cases": [describe(c) for c in CASES],
+        "initial": [initial(c) for c in INITIAL],
+    }
+    with open(sys.argv[1], "w") as f:
+        f.write("{" + ",\n".join(f"{json.dumps(k)}: " + (json.dumps(v) if isinstance(v, str) else "[\n" + ",\n".join(json.dumps(x) for x in v) + "]") for k, v in doc.items()) + "}\n")
