@@ -26,7 +26,7 @@ func TestRunsThroughGorgonia(t *testing.T) {
 		y := g.RMSNorm(x, f.weight(g, view, "norm", 4), 1e-5, 0, skip)
 		y = g.Linear(y, []*Node{f.weight(g, view, "w", 4, 4)}, []*Node{f.weight(g, view, "b", 4)}, false, nil)
 		y = g.Close(skip, g.Activate(kernel.SiLU, y))
-		cost, _ := g.Loss(y, Head{view(f.param("head", 5, 4))}, nil, []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 1}})
+		cost, _ := g.Loss(y, Head{Weight: view(f.param("head", 5, 4))}, nil, []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 1}})
 		return cost
 	}, true)
 	if name := fmt.Sprintf("%T", p.machine); name != "*gorgonia.tapeMachine" {
@@ -298,9 +298,9 @@ func TestBF16Weights(t *testing.T) {
 		x := f.matrix(g, view, "table", 4)
 		x = g.Linear(x, []*Node{f.weight(g, view, "w", 5, 4)}, []*Node{nil}, false, nil)
 		x = g.Linear(x, []*Node{f.weight(g, view, "conv", 5, 4)}, []*Node{nil}, true, nil)
-		logits := g.Logits(x, Head{view(f.param("head", 6, 4))})
+		logits := g.Logits(x, Head{Weight: view(f.param("head", 6, 4))})
 		term := &Term{Loss: newLoss(t, "reverse_kl"), Scale: 1}
-		_, l := g.Loss(x, Head{view(f.param("head", 6, 4))}, &Teacher{x, Head{view(f.param("teacher's head", 6, 4))}}, []*Term{term})
+		_, l := g.Loss(x, Head{Weight: view(f.param("head", 6, 4))}, &Teacher{x, Head{Weight: view(f.param("teacher's head", 6, 4))}}, []*Term{term})
 		p, err := g.Compile(&Arena{}, nil, logits)
 		if err != nil {
 			t.Fatal(err)

@@ -318,7 +318,7 @@ func TestBuildErrors(t *testing.T) {
 		"attention: have a projection of width 4, want (2 + 2 x 1) heads x 3": func(g *Graph, x *Node) *Node { return g.Attention(x, Heads{H: 2, KV: 1, D: 3}) },
 		"add: an operand is missing":                                          func(g *Graph, x *Node) *Node { return g.Add(x, nil) },
 		"loss forward_kl: it compares with a teacher, and there is none": func(g *Graph, x *Node) *Node {
-			n, _ := g.Loss(x, Head{f.param("head", 7, 4)}, nil, []*Term{{Loss: newLoss(t, "forward_kl")}})
+			n, _ := g.Loss(x, Head{Weight: f.param("head", 7, 4)}, nil, []*Term{{Loss: newLoss(t, "forward_kl")}})
 			return n
 		},
 	} {

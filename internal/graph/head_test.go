@@ -29,13 +29,20 @@ type headCase struct {
 	terms                []*Term
 	vocab, teacherVocab  int
 	tied                 bool // hidden states are rows of the head's own weight
+	softcap              float64
+	biased               bool // heads of both have a bias
 	teacher, teacherHead *Param
+	teacherBias          *Param
 	losses               *Losses // of the graph built last
 }
 
 // newHeadCase has labels at some positions and padding at others. teacherVocab 0: no teacher.
 func newHeadCase(b, t int, tied bool, vocab, teacherVocab int, terms ...*Term) *headCase {
-	c := &headCase{fixture: newFixture(tensor.Float64, b, t), terms: terms, vocab: vocab, teacherVocab: teacherVocab, tied: tied}
+	return newHeadCaseOf(tensor.Float64, b, t, tied, vocab, teacherVocab, terms...)
+}
+
+func newHeadCaseOf(dtype tensor.Dtype, b, t int, tied bool, vocab, teacherVocab int, terms ...*Term) *headCase {
+	c := &headCase{fixture: newFixture(dtype, b, t), terms: terms, vocab: vocab, teacherVocab: teacherVocab, tied: tied}
 	for i := range b * t {
 		switch i % 5 {
 		case 0, 3:
@@ -53,19 +60,37 @@ func newHeadCase(b, t int, tied bool, vocab, teacherVocab int, terms ...*Term) *
 	return c
 }
 
+// shaped gives the heads of both a bias, a softcap or both.
+func (c *headCase) shaped(biased bool, softcap float64) *headCase {
+	c.biased, c.softcap = biased, softcap
+	if biased && c.teacherVocab > 0 {
+		c.teacherBias = c.frozen("teacher's bias", c.teacherVocab)
+	}
+	return c
+}
+
+// head is the student's.
+func (c *headCase) head(view func(*Param) *Param) Head {
+	h := Head{Weight: view(c.param("head", c.vocab, headWidth)), Softcap: c.softcap}
+	if c.biased {
+		h.Bias = view(c.param("bias", c.vocab))
+	}
+	return h
+}
+
 func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
 	var hidden *Node
-	head := c.param("head", c.vocab, headWidth)
+	head := c.head(view)
 	if c.tied {
-		hidden = g.Embedding(g.Weight(view(head)), g.Inputs.Tokens, 0, -1)
+		hidden = g.Embedding(g.Weight(head.Weight), g.Inputs.Tokens, 0, -1)
 	} else {
 		hidden = c.matrix(g, view, "hidden", headWidth)
 	}
 	var teacher *Teacher
 	if c.teacherVocab > 0 {
-		teacher = &Teacher{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead}}
+		teacher = &Teacher{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead, c.teacherBias, c.softcap}}
 	}
-	cost, c.losses = g.Loss(hidden, Head{view(head)}, teacher, c.terms)
+	cost, c.losses = g.Loss(hidden, head, teacher, c.terms)
 	return cost
 }
 
@@ -125,6 +150,62 @@ func TestHeadGradient(t *testing.T) {
 	}
 }
 
+// TestHeadShapes: every part of a head, on both sides, in values and in gradients.
+func TestHeadShapes(t *testing.T) {
+	for _, biased := range []bool{false, true} {
+		for _, softcap := range []float64{0, 1.5} {
+			for _, tied := range []bool{false, true} {
+				t.Run(fmt.Sprintf("bias %v, softcap %v, tied %v", biased, softcap, tied), func(t *testing.T) {
+					c := newHeadCase(1, 6, tied, 7, 6, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "generalized_jsd"), Attended: true, Scale: 0.5})
+					c.shaped(biased, softcap).check(t)
+					c.checkGradients(t, c.build)
+				})
+			}
+		}
+	}
+}
+
+// TestHeadFloat32 compares what training computes in with float64.
+func TestHeadFloat32(t *testing.T) {
+	run := func(dtype tensor.Dtype) (float64, map[string][]float64) {
+		c := newHeadCaseOf(dtype, 1, 6, false, 40, 40, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "forward_kl"), Scale: 0.5})
+		p, cost := c.shaped(true, 1.5).compile(t, c.build, true)
+		c.run(t, p)
+		return scalarOf(p.g, cost), c.gradients()
+	}
+	value, gradients := run(tensor.Float32)
+	wantValue, want := run(tensor.Float64)
+	if math.Abs(value-wantValue) > 1e-5 {
+		t.Errorf("have %v, want %v", value, wantValue)
+	}
+	for name, w := range want {
+		for i, g := range gradients[name] {
+			if math.Abs(g-w[i]) > 2e-6 {
+				t.Errorf("gradient of %s[%d]: have %v, want %v", name, i, g, w[i])
+			}
+		}
+	}
+}
+
+// TestHeadBiasAlone: a bias is trained on a frozen weight.
+func TestHeadBiasAlone(t *testing.T) {
+	c := newHeadCase(1, 6, false, 7, 0, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}).shaped(true, 2)
+	weight := c.frozen("frozen head", c.vocab, headWidth)
+	c.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node {
+		cost, _ := g.Loss(c.matrix(g, view, "hidden", headWidth), Head{Weight: weight, Bias: view(c.param("bias", c.vocab)), Softcap: c.softcap}, nil, c.terms)
+		return cost
+	})
+}
+
+func TestHeadRefusesBias(t *testing.T) {
+	f := newFixture(tensor.Float64, 1, 3)
+	g := New(f.dtype, 1, 3)
+	g.Logits(f.matrix(g, (*Param).Frozen, "hidden", headWidth), Head{Weight: f.param("head", 5, headWidth), Bias: f.param("bias", 4)})
+	if g.Err() == nil || g.Err().Error() != "bias: have shape (4), want [5], one for each row of head" {
+		t.Errorf("have %v, want an error", g.Err())
+	}
+}
+
 // TestHeadChunks runs the same positions in chunks of several sizes.
 func TestHeadChunks(t *testing.T) {
 	c := newHeadCase(5, 9, false, 7, 6, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
@@ -154,8 +235,8 @@ func TestHeadMemory(t *testing.T) {
 	g := New(tensor.Float32, 1, n)
 	hidden := g.Leaf("hidden", newDense(tensor.Float32, tensor.Shape{n, width}))
 	head := &Param{Name: "head", Shape: tensor.Shape{vocab, width}, Grad: &tensor.Dense{}}
-	teacher := &Teacher{Hidden: hidden, Head: Head{&Param{Name: "teacher's head", Shape: tensor.Shape{vocab, width}}}}
-	cost, l := g.Loss(hidden, Head{head}, teacher, []*Term{{Loss: newLoss(t, "forward_kl")}})
+	teacher := &Teacher{Hidden: hidden, Head: Head{Weight: &Param{Name: "teacher's head", Shape: tensor.Shape{vocab, width}}}}
+	cost, l := g.Loss(hidden, Head{Weight: head}, teacher, []*Term{{Loss: newLoss(t, "forward_kl")}})
 	if g.Err() != nil {
 		t.Fatal(g.Err())
 	}
@@ -170,17 +251,30 @@ func TestHeadMemory(t *testing.T) {
 
 // TestLogits compares the head alone with the products.
 func TestLogits(t *testing.T) {
-	f := newFixture(tensor.Float64, 1, 3)
-	g := New(f.dtype, 1, 3)
-	y := g.Logits(f.matrix(g, (*Param).Frozen, "hidden", headWidth), Head{f.param("head", 5, headWidth)})
-	p, err := g.Compile(&Arena{}, nil, y)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	f.run(t, p)
-	for i := range 3 {
-		near(t, "logits", p.Value(y).Float64s()[i*5:(i+1)*5], product(f.param("hidden").Value.Float64s()[i*headWidth:(i+1)*headWidth], f.param("head").Value.Float64s(), 5))
+	for _, dtype := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+		for _, softcap := range []float64{0, 1.5} {
+			f := newFixture(dtype, 1, 3)
+			g := New(f.dtype, 1, 3)
+			head := Head{Weight: f.param("head", 5, headWidth), Softcap: softcap}
+			if softcap != 0 {
+				head.Bias = f.param("bias", 5)
+			}
+			y := g.Logits(f.matrix(g, (*Param).Frozen, "hidden", headWidth), head)
+			p, err := g.Compile(&Arena{}, nil, y)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.run(t, p)
+			for i := range 3 {
+				want := logitsOf(head, wide(f.param("hidden").Value)[i*headWidth:(i+1)*headWidth])
+				for j, have := range wide(p.Value(y))[i*5 : (i+1)*5] {
+					if tolerance := map[tensor.Dtype]float64{tensor.Float32: 1e-6, tensor.Float64: 1e-14}[dtype]; math.Abs(have-want[j]) > tolerance*4 {
+						t.Errorf("%v, softcap %v: logit %d of position %d: have %v, want %v", dtype, softcap, j, i, have, want[j])
+					}
+				}
+			}
+			p.Close()
+		}
 	}
 }
 
@@ -201,7 +295,8 @@ func (c *headCase) check(t *testing.T) {
 	p.poison()
 	c.run(t, p)
 
-	head, hidden := c.param("head").Value.Float64s(), []float64(nil)
+	h, hidden := c.head(trained), []float64(nil)
+	head := h.Weight.Value.Float64s()
 	if c.tied {
 		for _, id := range c.feed.Tokens {
 			hidden = append(hidden, head[int(id)*headWidth:(int(id)+1)*headWidth]...)
@@ -209,13 +304,13 @@ func (c *headCase) check(t *testing.T) {
 	} else {
 		hidden = c.param("hidden").Value.Float64s()
 	}
-	dhead, dhidden := make([]float64, len(head)), make([]float64, len(hidden))
+	dhead, dhidden, dbias := make([]float64, len(head)), make([]float64, len(hidden)), make([]float64, c.vocab)
 	total := 0.0
 	for i := range c.b * c.t {
-		z := product(hidden[i*headWidth:(i+1)*headWidth], head, c.vocab)
+		z := logitsOf(h, hidden[i*headWidth:(i+1)*headWidth])
 		var y []float64
 		if c.teacherVocab > 0 {
-			y = product(c.teacher.Value.Float64s()[i*teacherWidth:(i+1)*teacherWidth], c.teacherHead.Value.Float64s(), c.teacherVocab)
+			y = logitsOf(Head{c.teacherHead, c.teacherBias, c.softcap}, c.teacher.Value.Float64s()[i*teacherWidth:(i+1)*teacherWidth])
 		}
 		dz := make([]float64, c.vocab)
 		for k, term := range c.terms {
@@ -229,6 +324,10 @@ func (c *headCase) check(t *testing.T) {
 			total += term.Scale * want
 		}
 		for v, d := range dz {
+			if c.softcap != 0 {
+				d *= 1 - z[v]*z[v]/c.softcap/c.softcap
+			}
+			dbias[v] += d
 			for k := range headWidth {
 				dhead[v*headWidth+k] += d * hidden[i*headWidth+k]
 				dhidden[i*headWidth+k] += d * head[v*headWidth+k]
@@ -248,6 +347,9 @@ func (c *headCase) check(t *testing.T) {
 		near(t, "gradient of the hidden states", c.param("hidden").Grad.Float64s(), dhidden)
 	}
 	near(t, "gradient of the head", c.param("head").Grad.Float64s(), dhead)
+	if c.biased {
+		near(t, "gradient of the bias", c.param("bias").Grad.Float64s(), dbias)
+	}
 }
 
 // termValue is a term over the ids that both models have.
@@ -259,12 +361,18 @@ func termValue(term *Term, dz, z, y []float64, label int) float64 {
 	return term.Loss.Row64(dz[:n], term.Scale, z[:n], y[:n], label)
 }
 
-// product is w·x for w [n, len(x)].
-func product(x, w []float64, n int) []float64 {
-	out := make([]float64, n)
+// logitsOf is a head over one hidden state.
+func logitsOf(head Head, x []float64) []float64 {
+	w, out := wide(head.Weight.Value), make([]float64, head.Weight.Shape[0])
 	for i := range out {
+		if head.Bias != nil {
+			out[i] = wide(head.Bias.Value)[i]
+		}
 		for k, v := range x {
 			out[i] += v * w[i*len(x)+k]
+		}
+		if head.Softcap != 0 {
+			out[i] = head.Softcap * math.Tanh(out[i]/head.Softcap)
 		}
 	}
 	return out

@@ -24,7 +24,7 @@ func TestMeasured(t *testing.T) {
 	p, _ := f.compile(t, func(g *Graph, view func(*Param) *Param) *Node {
 		x := f.matrix(g, view, "x", width)
 		qkv := g.Linear(x, []*Node{g.Weight(f.param("frozen", 8, width).Frozen()), f.weight(g, view, "trained", 8, width)}, []*Node{nil, nil}, false, nil)
-		cost, _ := g.Loss(g.Attention(qkv, heads), Head{view(f.param("head", vocab, heads.H*heads.D))}, nil, []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 1}})
+		cost, _ := g.Loss(g.Attention(qkv, heads), Head{Weight: view(f.param("head", vocab, heads.H*heads.D))}, nil, []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 1}})
 		return cost
 	}, true)
 	want := map[string]float64{

@@ -80,7 +80,7 @@ func randomGraph(t testing.TB, f *fixture, seed uint64, nodes *[]*Node) builder 
 		}
 		*nodes = pool
 		terms := []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 0.5}, {Loss: newLoss(t, "cross_entropy"), Attended: true, Scale: 0.25}}
-		cost, _ := g.Loss(g.RMSNorm(x, w("final", randomWidth), 1e-5, 0, nil), Head{view(f.param("head", 11, randomWidth))}, nil, terms)
+		cost, _ := g.Loss(g.RMSNorm(x, w("final", randomWidth), 1e-5, 0, nil), Head{Weight: view(f.param("head", 11, randomWidth))}, nil, terms)
 		return cost
 	}
 }

@@ -164,6 +164,16 @@ func geluTanhAVX2(out []float32, x []float32)
 //go:noescape
 func geluTanhBackwardAVX2(dx []float32, dout []float32, x []float32)
 
+// softcapAVX2 is softcapPortable for float32.
+//
+//go:noescape
+func softcapAVX2(out []float32, x []float32, limit float32, inverse float32)
+
+// softcapBackwardAVX2 is softcapBackwardPortable for float32.
+//
+//go:noescape
+func softcapBackwardAVX2(dx []float32, dout []float32, y []float32, inverse float32)
+
 // sumSquaresAVX2 is sumSquaresPortable for float32.
 //
 //go:noescape

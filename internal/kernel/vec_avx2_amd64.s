@@ -3723,6 +3723,254 @@ DATA c42c80000<>+24(SB)/4, $0x42c80000
 DATA c42c80000<>+28(SB)/4, $0x42c80000
 GLOBL c42c80000<>(SB), RODATA|NOPTR, $32
 
+// func softcapAVX2(out []float32, x []float32, limit float32, inverse float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softcapAVX2(SB), NOSPLIT, $0-56
+	MOVQ         out_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS limit+48(FP), Y0
+	VBROADCASTSS inverse+52(FP), Y1
+	XORQ         BX, BX
+	SUBQ         $+8, DX
+	JLT          end160
+
+loop159:
+	VMOVUPS      (CX)(BX*4), Y2
+	VMULPS       Y1, Y2, Y2
+	VMULPS       Y2, Y2, Y3
+	VMOVUPS      cbbcd9812<>+0(SB), Y4
+	VFMADD213PS  c3cac9e80<>+0(SB), Y3, Y4
+	VFMADD213PS  cbd5c943d<>+0(SB), Y3, Y4
+	VFMADD213PS  c3e088693<>+0(SB), Y3, Y4
+	VFMADD213PS  cbeaaaaa5<>+0(SB), Y3, Y4
+	VMULPS       Y3, Y4, Y3
+	VFMADD213PS  Y2, Y2, Y3
+	VADDPS       Y2, Y2, Y4
+	VORPS        c80000000<>+0(SB), Y4, Y4
+	VMOVUPS      cc2d00000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS c3f317200<>+0(SB), Y5, Y4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y5, Y4
+	VMOVUPS      c3ab57370<>+0(SB), Y6
+	VFMADD213PS  c3c0933ec<>+0(SB), Y4, Y6
+	VFMADD213PS  c3d2aac12<>+0(SB), Y4, Y6
+	VFMADD213PS  c3e2aaa0c<>+0(SB), Y4, Y6
+	VFMADD213PS  c3efffffe<>+0(SB), Y4, Y6
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y4
+	VPSUBD       Y4, Y5, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       c3f800000<>+0(SB), Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       c3f800000<>+0(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VSUBPS       Y6, Y4, Y4
+	VADDPS       c3f800000<>+0(SB), Y6, Y5
+	VDIVPS       Y5, Y4, Y4
+	VANDPS       c80000000<>+0(SB), Y2, Y5
+	VANDPS       c7fffffff<>+0(SB), Y2, Y2
+	VCMPPS       $0x01, c3f0ccccd<>+0(SB), Y2, Y2
+	VORPS        Y5, Y4, Y4
+	VBLENDVPS    Y2, Y3, Y4, Y2
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      Y2, (AX)(BX*4)
+	ADDQ         $+8, BX
+	SUBQ         $+8, DX
+	JGE          loop159
+
+end160:
+	ADDQ         $+8, DX
+	TESTQ        DX, DX
+	JE           done158
+	LEAQ         masks<>+32(SB), SI
+	SHLQ         $0x02, DX
+	SUBQ         DX, SI
+	VMOVUPS      (SI), Y2
+	VMASKMOVPS   (CX)(BX*4), Y2, Y3
+	VMULPS       Y1, Y3, Y1
+	VMULPS       Y1, Y1, Y3
+	VMOVUPS      cbbcd9812<>+0(SB), Y4
+	VFMADD213PS  c3cac9e80<>+0(SB), Y3, Y4
+	VFMADD213PS  cbd5c943d<>+0(SB), Y3, Y4
+	VFMADD213PS  c3e088693<>+0(SB), Y3, Y4
+	VFMADD213PS  cbeaaaaa5<>+0(SB), Y3, Y4
+	VMULPS       Y3, Y4, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VADDPS       Y1, Y1, Y4
+	VORPS        c80000000<>+0(SB), Y4, Y4
+	VMOVUPS      cc2d00000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS c3f317200<>+0(SB), Y5, Y4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y5, Y4
+	VMOVUPS      c3ab57370<>+0(SB), Y6
+	VFMADD213PS  c3c0933ec<>+0(SB), Y4, Y6
+	VFMADD213PS  c3d2aac12<>+0(SB), Y4, Y6
+	VFMADD213PS  c3e2aaa0c<>+0(SB), Y4, Y6
+	VFMADD213PS  c3efffffe<>+0(SB), Y4, Y6
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y4
+	VPSUBD       Y4, Y5, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       c3f800000<>+0(SB), Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       c3f800000<>+0(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VSUBPS       Y6, Y4, Y4
+	VADDPS       c3f800000<>+0(SB), Y6, Y5
+	VDIVPS       Y5, Y4, Y4
+	VANDPS       c80000000<>+0(SB), Y1, Y5
+	VANDPS       c7fffffff<>+0(SB), Y1, Y1
+	VCMPPS       $0x01, c3f0ccccd<>+0(SB), Y1, Y1
+	VORPS        Y5, Y4, Y4
+	VBLENDVPS    Y1, Y3, Y4, Y1
+	VMULPS       Y0, Y1, Y0
+	VMASKMOVPS   Y0, Y2, (AX)(BX*4)
+
+done158:
+	VZEROUPPER
+	RET
+
+DATA c3f0ccccd<>+0(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+4(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+8(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+12(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+16(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+20(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+24(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+28(SB)/4, $0x3f0ccccd
+GLOBL c3f0ccccd<>(SB), RODATA|NOPTR, $32
+
+DATA cbbcd9812<>+0(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+4(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+8(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+12(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+16(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+20(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+24(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+28(SB)/4, $0xbbcd9812
+GLOBL cbbcd9812<>(SB), RODATA|NOPTR, $32
+
+DATA c3cac9e80<>+0(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+4(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+8(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+12(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+16(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+20(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+24(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+28(SB)/4, $0x3cac9e80
+GLOBL c3cac9e80<>(SB), RODATA|NOPTR, $32
+
+DATA cbd5c943d<>+0(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+4(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+8(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+12(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+16(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+20(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+24(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+28(SB)/4, $0xbd5c943d
+GLOBL cbd5c943d<>(SB), RODATA|NOPTR, $32
+
+DATA c3e088693<>+0(SB)/4, $0x3e088693
+DATA c3e088693<>+4(SB)/4, $0x3e088693
+DATA c3e088693<>+8(SB)/4, $0x3e088693
+DATA c3e088693<>+12(SB)/4, $0x3e088693
+DATA c3e088693<>+16(SB)/4, $0x3e088693
+DATA c3e088693<>+20(SB)/4, $0x3e088693
+DATA c3e088693<>+24(SB)/4, $0x3e088693
+DATA c3e088693<>+28(SB)/4, $0x3e088693
+GLOBL c3e088693<>(SB), RODATA|NOPTR, $32
+
+DATA cbeaaaaa5<>+0(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+4(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+8(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+12(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+16(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+20(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+24(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+28(SB)/4, $0xbeaaaaa5
+GLOBL cbeaaaaa5<>(SB), RODATA|NOPTR, $32
+
+// func softcapBackwardAVX2(dx []float32, dout []float32, y []float32, inverse float32)
+// Requires: AVX, FMA3
+TEXT ·softcapBackwardAVX2(SB), NOSPLIT, $0-76
+	MOVQ         dx_base+0(FP), AX
+	MOVQ         dout_base+24(FP), CX
+	MOVQ         y_base+48(FP), DX
+	MOVQ         y_len+56(FP), BX
+	VBROADCASTSS inverse+72(FP), Y0
+	XORQ         SI, SI
+	SUBQ         $+16, BX
+	JLT          end163
+
+loop162:
+	VMOVUPS      (DX)(SI*4), Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y1, Y2
+	VMOVUPS      (CX)(SI*4), Y1
+	VMULPS       Y1, Y2, Y1
+	VMOVUPS      Y1, (AX)(SI*4)
+	VMOVUPS      32(DX)(SI*4), Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y1, Y2
+	VMOVUPS      32(CX)(SI*4), Y1
+	VMULPS       Y1, Y2, Y1
+	VMOVUPS      Y1, 32(AX)(SI*4)
+	ADDQ         $+16, SI
+	SUBQ         $+16, BX
+	JGE          loop162
+
+end163:
+	ADDQ $+16, BX
+	SUBQ $+8, BX
+	JLT  end165
+
+loop164:
+	VMOVUPS      (DX)(SI*4), Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y1, Y2
+	VMOVUPS      (CX)(SI*4), Y1
+	VMULPS       Y1, Y2, Y1
+	VMOVUPS      Y1, (AX)(SI*4)
+	ADDQ         $+8, SI
+	SUBQ         $+8, BX
+	JGE          loop164
+
+end165:
+	ADDQ         $+8, BX
+	TESTQ        BX, BX
+	JE           done161
+	LEAQ         masks<>+32(SB), DI
+	SHLQ         $0x02, BX
+	SUBQ         BX, DI
+	VMOVUPS      (DI), Y1
+	VMASKMOVPS   (DX)(SI*4), Y1, Y2
+	VMULPS       Y0, Y2, Y0
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VFNMADD231PS Y0, Y0, Y2
+	VMASKMOVPS   (CX)(SI*4), Y1, Y0
+	VMULPS       Y0, Y2, Y0
+	VMASKMOVPS   Y0, Y1, (AX)(SI*4)
+
+done161:
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX2(x []float32) float64
 // Requires: AVX, FMA3, SSE2
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
@@ -3734,9 +3982,9 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y3, Y3, Y3
 	XORQ   DX, DX
 	SUBQ   $+16, CX
-	JLT    end160
+	JLT    end168
 
-loop159:
+loop167:
 	VMOVUPS      (AX)(DX*4), Y4
 	VEXTRACTF128 $0x01, Y4, X5
 	VCVTPS2PD    X4, Y4
@@ -3751,14 +3999,14 @@ loop159:
 	VFMADD231PD  Y5, Y5, Y3
 	ADDQ         $+16, DX
 	SUBQ         $+16, CX
-	JGE          loop159
+	JGE          loop167
 
-end160:
+end168:
 	ADDQ $+16, CX
 	SUBQ $+8, CX
-	JLT  end162
+	JLT  end170
 
-loop161:
+loop169:
 	VMOVUPS      (AX)(DX*4), Y4
 	VEXTRACTF128 $0x01, Y4, X5
 	VCVTPS2PD    X4, Y4
@@ -3767,12 +4015,12 @@ loop161:
 	VFMADD231PD  Y5, Y5, Y1
 	ADDQ         $+8, DX
 	SUBQ         $+8, CX
-	JGE          loop161
+	JGE          loop169
 
-end162:
+end170:
 	ADDQ         $+8, CX
 	TESTQ        CX, CX
-	JE           done158
+	JE           done166
 	LEAQ         masks<>+32(SB), BX
 	SHLQ         $0x02, CX
 	SUBQ         CX, BX
@@ -3784,7 +4032,7 @@ end162:
 	VFMADD231PD  Y4, Y4, Y0
 	VFMADD231PD  Y5, Y5, Y1
 
-done158:
+done166:
 	VADDPD       Y1, Y0, Y0
 	VADDPD       Y3, Y2, Y2
 	VADDPD       Y2, Y0, Y0
@@ -3814,9 +4062,9 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-128
 	VBROADCASTSS rate+124(FP), Y7
 	XORQ         DI, DI
 	SUBQ         $+8, SI
-	JLT          end165
+	JLT          end173
 
-loop164:
+loop172:
 	VMOVUPS      (CX)(DI*4), Y8
 	VMULPS       Y0, Y8, Y8
 	VMOVUPS      (DX)(DI*4), Y9
@@ -3837,12 +4085,12 @@ loop164:
 	VMOVUPS      Y10, (AX)(DI*4)
 	ADDQ         $+8, DI
 	SUBQ         $+8, SI
-	JGE          loop164
+	JGE          loop172
 
-end165:
+end173:
 	ADDQ         $+8, SI
 	TESTQ        SI, SI
-	JE           done163
+	JE           done171
 	LEAQ         masks<>+32(SB), R8
 	SHLQ         $0x02, SI
 	SUBQ         SI, R8
@@ -3866,7 +4114,7 @@ end165:
 	VFNMADD231PS Y7, Y0, Y1
 	VMASKMOVPS   Y1, Y8, (AX)(DI*4)
 
-done163:
+done171:
 	VZEROUPPER
 	RET
 
@@ -3916,9 +4164,9 @@ columns:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip166
+	JE           skip174
 
-row167:
+row175:
 	VMOVUPS   (BX)(DX*4), Y5
 	VPCMPGTD  Y4, Y2, Y6
 	VPCMPGTD  Y4, Y3, Y7
@@ -3929,27 +4177,27 @@ row167:
 	ADDQ      AX, BX
 	VPADDD    c00000001<>+0(SB), Y4, Y4
 	DECQ      R11
-	JNZ       row167
+	JNZ       row175
 
-skip166:
+skip174:
 	TESTQ        R8, R8
-	JE           skip168
+	JE           skip176
 	VMOVD        R8, X5
 	VPBROADCASTD X5, Y5
 	VPADDD       Y5, Y4, Y4
 
-row169:
+row177:
 	VMOVUPS (BX)(DX*4), Y5
 	VMAXPS  Y5, Y1, Y1
 	ADDQ    AX, BX
 	DECQ    R8
-	JNZ     row169
+	JNZ     row177
 
-skip168:
+skip176:
 	TESTQ SI, SI
-	JE    skip170
+	JE    skip178
 
-row171:
+row179:
 	VMOVUPS   (BX)(DX*4), Y5
 	VPCMPGTD  Y4, Y2, Y6
 	VPCMPGTD  Y4, Y3, Y7
@@ -3960,9 +4208,9 @@ row171:
 	ADDQ      AX, BX
 	VPADDD    c00000001<>+0(SB), Y4, Y4
 	DECQ      SI
-	JNZ       row171
+	JNZ       row179
 
-skip170:
+skip178:
 	MOVQ         top_base+136(FP), BX
 	VMOVUPS      (BX)(DX*4), Y2
 	VMULPS       Y0, Y1, Y1
@@ -4022,9 +4270,9 @@ skip170:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip172
+	JE           skip180
 
-row173:
+row181:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4050,16 +4298,16 @@ row173:
 	ADDQ        AX, BX
 	VPADDD      c00000001<>+0(SB), Y5, Y5
 	DECQ        R11
-	JNZ         row173
+	JNZ         row181
 
-skip172:
+skip180:
 	TESTQ        R8, R8
-	JE           skip174
+	JE           skip182
 	VMOVD        R8, X6
 	VPBROADCASTD X6, Y6
 	VPADDD       Y6, Y5, Y5
 
-row175:
+row183:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4080,13 +4328,13 @@ row175:
 	VADDPS      Y8, Y2, Y2
 	ADDQ        AX, BX
 	DECQ        R8
-	JNZ         row175
+	JNZ         row183
 
-skip174:
+skip182:
 	TESTQ SI, SI
-	JE    skip176
+	JE    skip184
 
-row177:
+row185:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4112,9 +4360,9 @@ row177:
 	ADDQ        AX, BX
 	VPADDD      c00000001<>+0(SB), Y5, Y5
 	DECQ        SI
-	JNZ         row177
+	JNZ         row185
 
-skip176:
+skip184:
 	MOVQ    sum_base+160(FP), BX
 	VMOVUPS (BX)(DX*4), Y1
 	MOVQ    factor_base+184(FP), BX
@@ -4262,9 +4510,9 @@ columns:
 	SUBQ         R9, DI
 	SUBQ         R12, R9
 	TESTQ        R12, R12
-	JE           skip178
+	JE           skip186
 
-row179:
+row187:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4296,16 +4544,16 @@ row179:
 	ADDQ        AX, SI
 	VPADDD      c00000001<>+0(SB), Y6, Y6
 	DECQ        R12
-	JNZ         row179
+	JNZ         row187
 
-skip178:
+skip186:
 	TESTQ        R9, R9
-	JE           skip180
+	JE           skip188
 	VMOVD        R9, X7
 	VPBROADCASTD X7, Y7
 	VPADDD       Y7, Y6, Y6
 
-row181:
+row189:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4331,13 +4579,13 @@ row181:
 	ADDQ        AX, BX
 	ADDQ        AX, SI
 	DECQ        R9
-	JNZ         row181
+	JNZ         row189
 
-skip180:
+skip188:
 	TESTQ DI, DI
-	JE    skip182
+	JE    skip190
 
-row183:
+row191:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4369,9 +4617,9 @@ row183:
 	ADDQ        AX, SI
 	VPADDD      c00000001<>+0(SB), Y6, Y6
 	DECQ        DI
-	JNZ         row183
+	JNZ         row191
 
-skip182:
+skip190:
 	ADDQ $0x08, DX
 	MOVQ lse_len+168(FP), BX
 	CMPQ DX, BX
@@ -4397,13 +4645,13 @@ columns:
 	MOVQ    from+32(FP), DI
 	SUBQ    DI, SI
 
-row184:
+row192:
 	VMOVUPS (BX)(DX*4), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (BX)(DX*4)
 	ADDQ    AX, BX
 	DECQ    SI
-	JNZ     row184
+	JNZ     row192
 	ADDQ    $0x08, DX
 	MOVQ    factor_len+56(FP), BX
 	CMPQ    DX, BX
@@ -4421,9 +4669,9 @@ TEXT ·logSumsAVX2(SB), NOSPLIT, $0-96
 	MOVQ lse_len+8(FP), SI
 	XORQ DI, DI
 	SUBQ $+8, SI
-	JLT  end187
+	JLT  end195
 
-loop186:
+loop194:
 	VMOVUPS     (BX)(DI*4), Y0
 	VXORPS      Y1, Y1, Y1
 	VCMPPS      $0x04, Y1, Y0, Y1
@@ -4453,12 +4701,12 @@ loop186:
 	VMOVUPS     Y0, (AX)(DI*4)
 	ADDQ        $+8, DI
 	SUBQ        $+8, SI
-	JGE         loop186
+	JGE         loop194
 
-end187:
+end195:
 	ADDQ        $+8, SI
 	TESTQ       SI, SI
-	JE          done185
+	JE          done193
 	LEAQ        masks<>+32(SB), R8
 	SHLQ        $0x02, SI
 	SUBQ        SI, R8
@@ -4491,7 +4739,7 @@ end187:
 	VFMADD231PS c3f317218<>+0(SB), Y2, Y1
 	VMASKMOVPS  Y1, Y0, (AX)(DI*4)
 
-done185:
+done193:
 	VZEROUPPER
 	RET
 
@@ -4531,9 +4779,9 @@ row:
 	VXORPS Y1, Y1, Y1
 	XORQ   R8, R8
 	SUBQ   $+16, DI
-	JLT    end190
+	JLT    end198
 
-loop189:
+loop197:
 	VMOVUPS     (AX)(R8*4), Y2
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMADD231PS Y3, Y2, Y0
@@ -4542,25 +4790,25 @@ loop189:
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        $+16, R8
 	SUBQ        $+16, DI
-	JGE         loop189
+	JGE         loop197
 
-end190:
+end198:
 	ADDQ $+16, DI
 	SUBQ $+8, DI
-	JLT  end192
+	JLT  end200
 
-loop191:
+loop199:
 	VMOVUPS     (AX)(R8*4), Y2
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMADD231PS Y3, Y2, Y0
 	ADDQ        $+8, R8
 	SUBQ        $+8, DI
-	JGE         loop191
+	JGE         loop199
 
-end192:
+end200:
 	ADDQ        $+8, DI
 	TESTQ       DI, DI
-	JE          done188
+	JE          done196
 	LEAQ        masks<>+32(SB), R9
 	SHLQ        $0x02, DI
 	SUBQ        DI, R9
@@ -4569,7 +4817,7 @@ end192:
 	VMASKMOVPS  (CX)(R8*4), Y2, Y2
 	VFMADD231PS Y2, Y3, Y0
 
-done188:
+done196:
 	VADDPS       Y1, Y0, Y0
 	VMOVAPS      Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1

@@ -164,6 +164,16 @@ func geluTanhAVX512(out []float32, x []float32)
 //go:noescape
 func geluTanhBackwardAVX512(dx []float32, dout []float32, x []float32)
 
+// softcapAVX512 is softcapPortable for float32.
+//
+//go:noescape
+func softcapAVX512(out []float32, x []float32, limit float32, inverse float32)
+
+// softcapBackwardAVX512 is softcapBackwardPortable for float32.
+//
+//go:noescape
+func softcapBackwardAVX512(dx []float32, dout []float32, y []float32, inverse float32)
+
 // sumSquaresAVX512 is sumSquaresPortable for float32.
 //
 //go:noescape

@@ -3797,6 +3797,299 @@ DATA c42c80000<>+56(SB)/4, $0x42c80000
 DATA c42c80000<>+60(SB)/4, $0x42c80000
 GLOBL c42c80000<>(SB), RODATA|NOPTR, $64
 
+// func softcapAVX512(out []float32, x []float32, limit float32, inverse float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·softcapAVX512(SB), NOSPLIT, $0-56
+	MOVQ         out_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS limit+48(FP), Z0
+	VBROADCASTSS inverse+52(FP), Z1
+	VMOVUPS      cc2d00000<>+0(SB), Z2
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z3
+	VMOVUPS      c3f317200<>+0(SB), Z4
+	VMOVUPS      c35bfbe8e<>+0(SB), Z5
+	VMOVUPS      c3ab57370<>+0(SB), Z6
+	VMOVUPS      c3c0933ec<>+0(SB), Z7
+	VMOVUPS      c3d2aac12<>+0(SB), Z8
+	VMOVUPS      c3e2aaa0c<>+0(SB), Z9
+	VMOVUPS      c3efffffe<>+0(SB), Z10
+	VMOVUPS      c3f800000<>+0(SB), Z11
+	VMOVUPS      c80000000<>+0(SB), Z12
+	VMOVUPS      c7fffffff<>+0(SB), Z13
+	VMOVUPS      c3f0ccccd<>+0(SB), Z14
+	VMOVUPS      cbbcd9812<>+0(SB), Z15
+	VMOVUPS      c3cac9e80<>+0(SB), Z16
+	VMOVUPS      cbd5c943d<>+0(SB), Z17
+	VMOVUPS      c3e088693<>+0(SB), Z18
+	VMOVUPS      cbeaaaaa5<>+0(SB), Z19
+	XORQ         BX, BX
+	SUBQ         $+16, DX
+	JLT          end160
+
+loop159:
+	VMOVUPS      (CX)(BX*4), Z20
+	VMULPS       Z1, Z20, Z20
+	VMULPS       Z20, Z20, Z23
+	VMOVUPS      Z15, Z24
+	VFMADD213PS  Z16, Z23, Z24
+	VFMADD213PS  Z17, Z23, Z24
+	VFMADD213PS  Z18, Z23, Z24
+	VFMADD213PS  Z19, Z23, Z24
+	VMULPS       Z23, Z24, Z23
+	VFMADD213PS  Z20, Z20, Z23
+	VADDPS       Z20, Z20, Z24
+	VORPS        Z12, Z24, Z24
+	VMAXPS       Z24, Z2, Z24
+	VMULPS       Z3, Z24, Z25
+	VRNDSCALEPS  $0x08, Z25, Z25
+	VFNMADD231PS Z4, Z25, Z24
+	VFNMADD231PS Z5, Z25, Z24
+	VMOVUPS      Z6, Z26
+	VFMADD213PS  Z7, Z24, Z26
+	VFMADD213PS  Z8, Z24, Z26
+	VFMADD213PS  Z9, Z24, Z26
+	VFMADD213PS  Z10, Z24, Z26
+	VFMADD213PS  Z11, Z24, Z26
+	VFMADD213PS  Z11, Z24, Z26
+	VSCALEFPS    Z25, Z26, Z26
+	VMOVUPS      Z11, Z24
+	VSUBPS       Z26, Z24, Z24
+	VADDPS       Z11, Z26, Z25
+	VDIVPS       Z25, Z24, Z24
+	VANDPS       Z12, Z20, Z25
+	VANDPS       Z13, Z20, Z20
+	VCMPPS       $0x01, Z14, Z20, K1
+	VORPS        Z25, Z24, Z20
+	VBLENDMPS    Z23, Z20, K1, Z21
+	VMULPS       Z0, Z21, Z20
+	VMOVUPS      Z20, (AX)(BX*4)
+	ADDQ         $+16, BX
+	SUBQ         $+16, DX
+	JGE          loop159
+
+end160:
+	ADDQ         $+16, DX
+	TESTQ        DX, DX
+	JE           done158
+	LEAQ         masks<>+0(SB), SI
+	KMOVW        (SI)(DX*2), K1
+	VMOVUPS.Z    (CX)(BX*4), K1, Z20
+	VMULPS       Z1, Z20, Z1
+	VMULPS       Z1, Z1, Z20
+	VMOVUPS      Z15, Z15
+	VFMADD213PS  Z16, Z20, Z15
+	VFMADD213PS  Z17, Z20, Z15
+	VFMADD213PS  Z18, Z20, Z15
+	VFMADD213PS  Z19, Z20, Z15
+	VMULPS       Z20, Z15, Z15
+	VFMADD213PS  Z1, Z1, Z15
+	VADDPS       Z1, Z1, Z16
+	VORPS        Z12, Z16, Z16
+	VMAXPS       Z16, Z2, Z2
+	VMULPS       Z3, Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS Z4, Z3, Z2
+	VFNMADD231PS Z5, Z3, Z2
+	VMOVUPS      Z6, Z4
+	VFMADD213PS  Z7, Z2, Z4
+	VFMADD213PS  Z8, Z2, Z4
+	VFMADD213PS  Z9, Z2, Z4
+	VFMADD213PS  Z10, Z2, Z4
+	VFMADD213PS  Z11, Z2, Z4
+	VFMADD213PS  Z11, Z2, Z4
+	VSCALEFPS    Z3, Z4, Z4
+	VMOVUPS      Z11, Z2
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z11, Z4, Z3
+	VDIVPS       Z3, Z2, Z2
+	VANDPS       Z12, Z1, Z3
+	VANDPS       Z13, Z1, Z1
+	VCMPPS       $0x01, Z14, Z1, K2
+	VORPS        Z3, Z2, Z1
+	VBLENDMPS    Z15, Z1, K2, Z22
+	VMULPS       Z0, Z22, Z0
+	VMOVUPS      Z0, K1, (AX)(BX*4)
+
+done158:
+	VZEROUPPER
+	RET
+
+DATA c3f0ccccd<>+0(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+4(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+8(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+12(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+16(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+20(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+24(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+28(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+32(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+36(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+40(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+44(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+48(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+52(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+56(SB)/4, $0x3f0ccccd
+DATA c3f0ccccd<>+60(SB)/4, $0x3f0ccccd
+GLOBL c3f0ccccd<>(SB), RODATA|NOPTR, $64
+
+DATA cbbcd9812<>+0(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+4(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+8(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+12(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+16(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+20(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+24(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+28(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+32(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+36(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+40(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+44(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+48(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+52(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+56(SB)/4, $0xbbcd9812
+DATA cbbcd9812<>+60(SB)/4, $0xbbcd9812
+GLOBL cbbcd9812<>(SB), RODATA|NOPTR, $64
+
+DATA c3cac9e80<>+0(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+4(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+8(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+12(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+16(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+20(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+24(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+28(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+32(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+36(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+40(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+44(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+48(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+52(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+56(SB)/4, $0x3cac9e80
+DATA c3cac9e80<>+60(SB)/4, $0x3cac9e80
+GLOBL c3cac9e80<>(SB), RODATA|NOPTR, $64
+
+DATA cbd5c943d<>+0(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+4(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+8(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+12(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+16(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+20(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+24(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+28(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+32(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+36(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+40(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+44(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+48(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+52(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+56(SB)/4, $0xbd5c943d
+DATA cbd5c943d<>+60(SB)/4, $0xbd5c943d
+GLOBL cbd5c943d<>(SB), RODATA|NOPTR, $64
+
+DATA c3e088693<>+0(SB)/4, $0x3e088693
+DATA c3e088693<>+4(SB)/4, $0x3e088693
+DATA c3e088693<>+8(SB)/4, $0x3e088693
+DATA c3e088693<>+12(SB)/4, $0x3e088693
+DATA c3e088693<>+16(SB)/4, $0x3e088693
+DATA c3e088693<>+20(SB)/4, $0x3e088693
+DATA c3e088693<>+24(SB)/4, $0x3e088693
+DATA c3e088693<>+28(SB)/4, $0x3e088693
+DATA c3e088693<>+32(SB)/4, $0x3e088693
+DATA c3e088693<>+36(SB)/4, $0x3e088693
+DATA c3e088693<>+40(SB)/4, $0x3e088693
+DATA c3e088693<>+44(SB)/4, $0x3e088693
+DATA c3e088693<>+48(SB)/4, $0x3e088693
+DATA c3e088693<>+52(SB)/4, $0x3e088693
+DATA c3e088693<>+56(SB)/4, $0x3e088693
+DATA c3e088693<>+60(SB)/4, $0x3e088693
+GLOBL c3e088693<>(SB), RODATA|NOPTR, $64
+
+DATA cbeaaaaa5<>+0(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+4(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+8(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+12(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+16(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+20(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+24(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+28(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+32(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+36(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+40(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+44(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+48(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+52(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+56(SB)/4, $0xbeaaaaa5
+DATA cbeaaaaa5<>+60(SB)/4, $0xbeaaaaa5
+GLOBL cbeaaaaa5<>(SB), RODATA|NOPTR, $64
+
+// func softcapBackwardAVX512(dx []float32, dout []float32, y []float32, inverse float32)
+// Requires: AVX, AVX512F
+TEXT ·softcapBackwardAVX512(SB), NOSPLIT, $0-76
+	MOVQ         dx_base+0(FP), AX
+	MOVQ         dout_base+24(FP), CX
+	MOVQ         y_base+48(FP), DX
+	MOVQ         y_len+56(FP), BX
+	VBROADCASTSS inverse+72(FP), Z0
+	VMOVUPS      c3f800000<>+0(SB), Z1
+	XORQ         SI, SI
+	SUBQ         $+32, BX
+	JLT          end163
+
+loop162:
+	VMOVUPS      (DX)(SI*4), Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z1, Z3
+	VFNMADD231PS Z2, Z2, Z3
+	VMOVUPS      (CX)(SI*4), Z2
+	VMULPS       Z2, Z3, Z2
+	VMOVUPS      Z2, (AX)(SI*4)
+	VMOVUPS      64(DX)(SI*4), Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z1, Z3
+	VFNMADD231PS Z2, Z2, Z3
+	VMOVUPS      64(CX)(SI*4), Z2
+	VMULPS       Z2, Z3, Z2
+	VMOVUPS      Z2, 64(AX)(SI*4)
+	ADDQ         $+32, SI
+	SUBQ         $+32, BX
+	JGE          loop162
+
+end163:
+	ADDQ $+32, BX
+	SUBQ $+16, BX
+	JLT  end165
+
+loop164:
+	VMOVUPS      (DX)(SI*4), Z2
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z1, Z3
+	VFNMADD231PS Z2, Z2, Z3
+	VMOVUPS      (CX)(SI*4), Z2
+	VMULPS       Z2, Z3, Z2
+	VMOVUPS      Z2, (AX)(SI*4)
+	ADDQ         $+16, SI
+	SUBQ         $+16, BX
+	JGE          loop164
+
+end165:
+	ADDQ         $+16, BX
+	TESTQ        BX, BX
+	JE           done161
+	LEAQ         masks<>+0(SB), DI
+	KMOVW        (DI)(BX*2), K1
+	VMOVUPS.Z    (DX)(SI*4), K1, Z2
+	VMULPS       Z0, Z2, Z0
+	VMOVUPS      Z1, Z1
+	VFNMADD231PS Z0, Z0, Z1
+	VMOVUPS.Z    (CX)(SI*4), K1, Z0
+	VMULPS       Z0, Z1, Z0
+	VMOVUPS      Z0, K1, (AX)(SI*4)
+
+done161:
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX512(x []float32) float64
 // Requires: AVX, AVX512F, SSE2
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
@@ -3808,9 +4101,9 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	VPXORD Z3, Z3, Z3
 	XORQ   DX, DX
 	SUBQ   $+32, CX
-	JLT    end160
+	JLT    end168
 
-loop159:
+loop167:
 	VMOVUPS       (AX)(DX*4), Z4
 	VEXTRACTF64X4 $0x01, Z4, Y5
 	VCVTPS2PD     Y4, Z4
@@ -3825,14 +4118,14 @@ loop159:
 	VFMADD231PD   Z5, Z5, Z3
 	ADDQ          $+32, DX
 	SUBQ          $+32, CX
-	JGE           loop159
+	JGE           loop167
 
-end160:
+end168:
 	ADDQ $+32, CX
 	SUBQ $+16, CX
-	JLT  end162
+	JLT  end170
 
-loop161:
+loop169:
 	VMOVUPS       (AX)(DX*4), Z4
 	VEXTRACTF64X4 $0x01, Z4, Y5
 	VCVTPS2PD     Y4, Z4
@@ -3841,12 +4134,12 @@ loop161:
 	VFMADD231PD   Z5, Z5, Z1
 	ADDQ          $+16, DX
 	SUBQ          $+16, CX
-	JGE           loop161
+	JGE           loop169
 
-end162:
+end170:
 	ADDQ          $+16, CX
 	TESTQ         CX, CX
-	JE            done158
+	JE            done166
 	LEAQ          masks<>+0(SB), BX
 	KMOVW         (BX)(CX*2), K1
 	VMOVUPS.Z     (AX)(DX*4), K1, Z4
@@ -3856,7 +4149,7 @@ end162:
 	VFMADD231PD   Z4, Z4, Z0
 	VFMADD231PD   Z5, Z5, Z1
 
-done158:
+done166:
 	VADDPD        Z1, Z0, Z0
 	VADDPD        Z3, Z2, Z2
 	VADDPD        Z2, Z0, Z0
@@ -3888,9 +4181,9 @@ TEXT ·adamWAVX512(SB), NOSPLIT, $0-128
 	VBROADCASTSS rate+124(FP), Z7
 	XORQ         DI, DI
 	SUBQ         $+16, SI
-	JLT          end165
+	JLT          end173
 
-loop164:
+loop172:
 	VMOVUPS      (CX)(DI*4), Z8
 	VMULPS       Z0, Z8, Z8
 	VMOVUPS      (DX)(DI*4), Z9
@@ -3911,12 +4204,12 @@ loop164:
 	VMOVUPS      Z10, (AX)(DI*4)
 	ADDQ         $+16, DI
 	SUBQ         $+16, SI
-	JGE          loop164
+	JGE          loop172
 
-end165:
+end173:
 	ADDQ         $+16, SI
 	TESTQ        SI, SI
-	JE           done163
+	JE           done171
 	LEAQ         masks<>+0(SB), R8
 	KMOVW        (R8)(SI*2), K1
 	VMOVUPS.Z    (CX)(DI*4), K1, Z8
@@ -3938,7 +4231,7 @@ end165:
 	VFNMADD231PS Z7, Z0, Z1
 	VMOVUPS      Z1, K1, (AX)(DI*4)
 
-done163:
+done171:
 	VZEROUPPER
 	RET
 
@@ -3997,9 +4290,9 @@ columns:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip166
+	JE           skip174
 
-row167:
+row175:
 	VMOVUPS   (BX)(DX*4), Z17
 	VPCMPD    $0x02, Z16, Z14, K1
 	VPCMPD    $0x01, Z15, Z16, K1, K1
@@ -4008,26 +4301,26 @@ row167:
 	ADDQ      AX, BX
 	VPADDD    Z9, Z16, Z16
 	DECQ      R11
-	JNZ       row167
+	JNZ       row175
 
-skip166:
+skip174:
 	TESTQ        R8, R8
-	JE           skip168
+	JE           skip176
 	VPBROADCASTD R8, Z17
 	VPADDD       Z17, Z16, Z16
 
-row169:
+row177:
 	VMOVUPS (BX)(DX*4), Z17
 	VMAXPS  Z17, Z13, Z13
 	ADDQ    AX, BX
 	DECQ    R8
-	JNZ     row169
+	JNZ     row177
 
-skip168:
+skip176:
 	TESTQ SI, SI
-	JE    skip170
+	JE    skip178
 
-row171:
+row179:
 	VMOVUPS   (BX)(DX*4), Z17
 	VPCMPD    $0x02, Z16, Z14, K1
 	VPCMPD    $0x01, Z15, Z16, K1, K1
@@ -4036,9 +4329,9 @@ row171:
 	ADDQ      AX, BX
 	VPADDD    Z9, Z16, Z16
 	DECQ      SI
-	JNZ       row171
+	JNZ       row179
 
-skip170:
+skip178:
 	MOVQ         top_base+136(FP), BX
 	VMOVUPS      (BX)(DX*4), Z14
 	VMULPS       Z7, Z13, Z13
@@ -4092,9 +4385,9 @@ skip170:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip172
+	JE           skip180
 
-row173:
+row181:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4114,15 +4407,15 @@ row173:
 	ADDQ        AX, BX
 	VPADDD      Z9, Z16, Z16
 	DECQ        R11
-	JNZ         row173
+	JNZ         row181
 
-skip172:
+skip180:
 	TESTQ        R8, R8
-	JE           skip174
+	JE           skip182
 	VPBROADCASTD R8, Z17
 	VPADDD       Z17, Z16, Z16
 
-row175:
+row183:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4138,13 +4431,13 @@ row175:
 	VADDPS      Z19, Z12, Z12
 	ADDQ        AX, BX
 	DECQ        R8
-	JNZ         row175
+	JNZ         row183
 
-skip174:
+skip182:
 	TESTQ SI, SI
-	JE    skip176
+	JE    skip184
 
-row177:
+row185:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4164,9 +4457,9 @@ row177:
 	ADDQ        AX, BX
 	VPADDD      Z9, Z16, Z16
 	DECQ        SI
-	JNZ         row177
+	JNZ         row185
 
-skip176:
+skip184:
 	MOVQ    sum_base+160(FP), BX
 	VMOVUPS (BX)(DX*4), Z13
 	MOVQ    factor_base+184(FP), BX
@@ -4368,9 +4661,9 @@ columns:
 	SUBQ         R9, DI
 	SUBQ         R12, R9
 	TESTQ        R12, R12
-	JE           skip178
+	JE           skip186
 
-row179:
+row187:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4396,15 +4689,15 @@ row179:
 	ADDQ        AX, SI
 	VPADDD      Z10, Z15, Z15
 	DECQ        R12
-	JNZ         row179
+	JNZ         row187
 
-skip178:
+skip186:
 	TESTQ        R9, R9
-	JE           skip180
+	JE           skip188
 	VPBROADCASTD R9, Z16
 	VPADDD       Z16, Z15, Z15
 
-row181:
+row189:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4425,13 +4718,13 @@ row181:
 	ADDQ        AX, BX
 	ADDQ        AX, SI
 	DECQ        R9
-	JNZ         row181
+	JNZ         row189
 
-skip180:
+skip188:
 	TESTQ DI, DI
-	JE    skip182
+	JE    skip190
 
-row183:
+row191:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4457,9 +4750,9 @@ row183:
 	ADDQ        AX, SI
 	VPADDD      Z10, Z15, Z15
 	DECQ        DI
-	JNZ         row183
+	JNZ         row191
 
-skip182:
+skip190:
 	ADDQ $0x10, DX
 	MOVQ lse_len+168(FP), BX
 	CMPQ DX, BX
@@ -4485,13 +4778,13 @@ columns:
 	MOVQ    from+32(FP), DI
 	SUBQ    DI, SI
 
-row184:
+row192:
 	VMOVUPS (BX)(DX*4), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (BX)(DX*4)
 	ADDQ    AX, BX
 	DECQ    SI
-	JNZ     row184
+	JNZ     row192
 	ADDQ    $0x10, DX
 	MOVQ    factor_len+56(FP), BX
 	CMPQ    DX, BX
@@ -4519,9 +4812,9 @@ TEXT ·logSumsAVX512(SB), NOSPLIT, $0-96
 	VMOVUPS c3f317218<>+0(SB), Z9
 	XORQ    DI, DI
 	SUBQ    $+16, SI
-	JLT     end187
+	JLT     end195
 
-loop186:
+loop194:
 	VMOVUPS     (BX)(DI*4), Z10
 	VPXORD      Z11, Z11, Z11
 	VCMPPS      $0x04, Z11, Z10, K1
@@ -4551,12 +4844,12 @@ loop186:
 	VMOVUPS     Z10, (AX)(DI*4)
 	ADDQ        $+16, DI
 	SUBQ        $+16, SI
-	JGE         loop186
+	JGE         loop194
 
-end187:
+end195:
 	ADDQ        $+16, SI
 	TESTQ       SI, SI
-	JE          done185
+	JE          done193
 	LEAQ        masks<>+0(SB), R8
 	KMOVW       (R8)(SI*2), K1
 	VMOVUPS.Z   (BX)(DI*4), K1, Z10
@@ -4587,7 +4880,7 @@ end187:
 	VFMADD231PS Z9, Z1, Z0
 	VMOVUPS     Z0, K1, (AX)(DI*4)
 
-done185:
+done193:
 	VZEROUPPER
 	RET
 
@@ -4643,9 +4936,9 @@ row:
 	VPXORD Z3, Z3, Z3
 	XORQ   R8, R8
 	SUBQ   $+32, DI
-	JLT    end190
+	JLT    end198
 
-loop189:
+loop197:
 	VMOVUPS     (AX)(R8*4), Z0
 	VMOVUPS     (CX)(R8*4), Z1
 	VFMADD231PS Z1, Z0, Z2
@@ -4654,32 +4947,32 @@ loop189:
 	VFMADD231PS Z1, Z0, Z3
 	ADDQ        $+32, R8
 	SUBQ        $+32, DI
-	JGE         loop189
+	JGE         loop197
 
-end190:
+end198:
 	ADDQ $+32, DI
 	SUBQ $+16, DI
-	JLT  end192
+	JLT  end200
 
-loop191:
+loop199:
 	VMOVUPS     (AX)(R8*4), Z0
 	VMOVUPS     (CX)(R8*4), Z1
 	VFMADD231PS Z1, Z0, Z2
 	ADDQ        $+16, R8
 	SUBQ        $+16, DI
-	JGE         loop191
+	JGE         loop199
 
-end192:
+end200:
 	ADDQ        $+16, DI
 	TESTQ       DI, DI
-	JE          done188
+	JE          done196
 	LEAQ        masks<>+0(SB), R9
 	KMOVW       (R9)(DI*2), K1
 	VMOVUPS.Z   (AX)(R8*4), K1, Z0
 	VMOVUPS.Z   (CX)(R8*4), K1, Z1
 	VFMADD231PS Z1, Z0, Z2
 
-done188:
+done196:
 	VADDPS        Z3, Z2, Z2
 	VMOVAPS       Z2, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1

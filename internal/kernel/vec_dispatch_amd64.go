@@ -358,6 +358,28 @@ func geluTanhBackward[F Float](dx, dout, x []F) {
 	}
 }
 
+func softcap[F Float](out, x []F, limit, inverse F) {
+	switch pathOf[F]() {
+	case avx512:
+		softcapAVX512(f32(out), f32(x), float32(limit), float32(inverse))
+	case avx2:
+		softcapAVX2(f32(out), f32(x), float32(limit), float32(inverse))
+	default:
+		softcapPortable(out, x, limit, inverse)
+	}
+}
+
+func softcapBackward[F Float](dx, dout, y []F, inverse F) {
+	switch pathOf[F]() {
+	case avx512:
+		softcapBackwardAVX512(f32(dx), f32(dout), f32(y), float32(inverse))
+	case avx2:
+		softcapBackwardAVX2(f32(dx), f32(dout), f32(y), float32(inverse))
+	default:
+		softcapBackwardPortable(dx, dout, y, inverse)
+	}
+}
+
 func sumSquares[F Float](x []F) float64 {
 	switch pathOf[F]() {
 	case avx512:

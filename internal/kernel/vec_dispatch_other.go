@@ -92,6 +92,12 @@ func geluTanh[F Float](out, x []F) { geluTanhPortable(out, x) }
 
 func geluTanhBackward[F Float](dx, dout, x []F) { geluTanhBackwardPortable(dx, dout, x) }
 
+func softcap[F Float](out, x []F, limit, inverse F) { softcapPortable(out, x, limit, inverse) }
+
+func softcapBackward[F Float](dx, dout, y []F, inverse F) {
+	softcapBackwardPortable(dx, dout, y, inverse)
+}
+
 func sumSquares[F Float](x []F) float64 { return sumSquaresPortable(x) }
 
 func adamW[F Float](p, g, m, v []F, scale, shrink, rest1, beta2, rest2, root, eps, rate F) {

@@ -87,6 +87,9 @@ var twins = []twin{
 	{"geluTanh", 2, 1, 0, []int{1}, 16, func(s [][]float32, k []float32) []float32 { geluTanh(s[0], s[1]); return nil }},
 	{"geluTanhBackward", 3, 1, 0, []int{1, 2}, 64, func(s [][]float32, k []float32) []float32 { geluTanhBackward(s[0], s[1], s[2]); return nil }},
 
+	{"softcap", 2, 1, 2, []int{1}, 32, func(s [][]float32, k []float32) []float32 { softcap(s[0], s[1], k[0], k[1]); return nil }},
+	{"softcapBackward", 3, 1, 1, []int{1, 2}, 64, func(s [][]float32, k []float32) []float32 { softcapBackward(s[0], s[1], s[2], k[0]); return nil }},
+
 	{"sumSquares", 1, 0, 0, nil, 1, func(s [][]float32, k []float32) []float32 { return list(float32(sumSquares(s[0]))) }},
 	{"adamW", 4, 3, 8, nil, 128, func(s [][]float32, k []float32) []float32 {
 		for i, v := range s[2] { // the second moment

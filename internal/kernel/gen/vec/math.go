@@ -79,6 +79,23 @@ func (g *gen) sigmoid(complement bool) func(x vec) (s, c vec) {
 	}
 }
 
+// tanh returns a function that writes tanh(x): for |x| < 0.55 an odd polynomial (minimax: error 0.02 ulp), else (1 − e)/(1 + e) with e = e^(−2|x|).
+func (g *gen) tanh() func(x vec) vec {
+	exp := g.exponential(false)
+	sign, magnitude, one, border := g.bits(1<<31), g.bits(1<<31-1), g.constant(1), g.constant(0.55)
+	c := g.constants(-0.00627423170953989, 0.021071672439575195, -0.05385230854153633, 0.13332585990428925, -0.33333316445350647)
+	return func(x vec) vec {
+		s := g.mul(x, x)
+		small := g.mul(g.polynomial(s, c), s)
+		g.mulAdd(small, x, x)
+		e := exp(g.or(g.add(x, x), sign))
+		large := g.div(g.sub(g.copy(one), e), g.add(e, one))
+		signed := g.vec()
+		g.VANDPS(sign, x, signed)
+		return g.choose(g.compare(less, g.abs(x, magnitude), border), small, g.or(large, signed))
+	}
+}
+
 // normal returns a function that writes Φ(x), and the density φ(x) where that is wanted: Φ(−a) = e^(−a²/2)·R(a) for a = |x|, with R the polynomial in t = 1/(1 + 0.27a)
 // that is closest to erfc(a/√2)·e^(a²/2)/2 in relative terms (2.4e-8) for a ≤ 14.5, where e^(−a²/2) is 0; Φ(a) = 1 − Φ(−a).
 func (g *gen) normal(density bool) func(x vec) (cdf, pdf vec) {

@@ -177,6 +177,22 @@ var rowKernels = []kernel{
 		g.ret()
 	}},
 
+	// softcap
+	{"softcap", "out, x []F, limit, inverse F", "", func(g *gen) {
+		out, x, n, limit, inverse, tanh := g.slice("out"), g.slice("x"), g.length("x"), g.scalar("limit"), g.scalar("inverse"), g.tanh()
+		g.loop(n, 1, func(int) { g.store(g.mul(tanh(g.mul(g.load(x), inverse)), limit), out) })
+		g.ret()
+	}},
+	{"softcapBackward", "dx, dout, y []F, inverse F", "", func(g *gen) {
+		dx, dout, y, n, inverse, one := g.slice("dx"), g.slice("dout"), g.slice("y"), g.length("y"), g.scalar("inverse"), g.constant(1)
+		g.loop(n, 2, func(int) {
+			t, slope := g.mul(g.load(y), inverse), g.copy(one)
+			g.fnma(slope, t, t)
+			g.store(g.mul(slope, g.load(dout)), dx)
+		})
+		g.ret()
+	}},
+
 	// optimizer
 	{"sumSquares", "x []F", "float64", sumSquares},
 	{"adamW", "p, g, m, v []F, scale, shrink, rest1, beta2, rest2, root, eps, rate F", "", func(g *gen) {
