@@ -125,8 +125,8 @@ const (
 	BFloat16 = "bfloat16"
 )
 
-// ReadFrozen reads a model's weights for use without gradients. Norms and biases are float32 always; matrices stored in bfloat16 stay in the file's
-// mapping unless float32 is asked for, so t must stay open as long as the weights are used.
+// ReadFrozen reads a model's weights for use without gradients. Norms and biases are float32 always. What the file stores as it is wanted stays in
+// the file's mapping, which cannot be written to, so t must stay open as long as the weights are used.
 func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) {
 	specs, err := model.Parameters(m)
 	if err != nil {
@@ -144,12 +144,9 @@ func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) 
 		if half && len(spec.Shape) > 1 && x.DType == safetensors.BF16 {
 			return x.Uint16s()
 		}
-		values := make([]float32, x.Len())
-		if err := x.Float32s(values); err != nil {
-			return nil, err
-		}
-		if !half || len(spec.Shape) == 1 {
-			return values, nil
+		values, err := x.FrozenFloat32s()
+		if err != nil || !half || len(spec.Shape) == 1 {
+			return values, err
 		}
 		bits := make([]uint16, len(values))
 		for j, v := range values {

@@ -209,6 +209,9 @@ func TestStorage(t *testing.T) {
 					if p.Value.Dtype() != tensor.Float32 || !slices.Equal(p.Value.Float32s(), want) {
 						t.Errorf("%s, %s, %s: have %v, want the same numbers in float32", name, storage, s.Name, p.Value.Dtype())
 					}
+					if view, err := x.FrozenFloat32s(); stored == safetensors.F32 && (err != nil || &view[0] != &p.Value.Float32s()[0]) {
+						t.Errorf("%s, %s, %s: copied, want the file's own mapping (%v)", name, storage, s.Name, err)
+					}
 					continue
 				}
 				bytes += 2 * len(want)

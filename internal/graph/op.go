@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"runtime/debug"
 	"time"
 	"unsafe"
 
@@ -70,8 +71,13 @@ func (o *op) Hashcode() uint32 {
 
 // Do runs the op. The tape machine calls it on a goroutine of its own, where a panic would end the process: it becomes an error here.
 func (o *op) Do(in ...gorgonia.Value) (out gorgonia.Value, err error) {
+	debug.SetPanicOnFault(true) // weights may lie in a mapped file that somebody cuts short
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = fmt.Errorf("%s: memory at %#x cannot be read: was a model's file cut short, or its disk lost, while in use? Restore it and run again", o.name, r.Addr())
+		default:
 			err = fmt.Errorf("%s: %v", o.name, r)
 		}
 		if err != nil {

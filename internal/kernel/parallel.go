@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -91,6 +92,7 @@ const (
 const patience = 300
 
 func (w *worker) loop() {
+	debug.SetPanicOnFault(true) // operands may lie in a mapped file: the caller is told, and knows better than to crash
 	for {
 		for i := 0; i < patience && w.state.Load() == idle; i++ {
 			runtime.Gosched()

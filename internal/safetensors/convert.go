@@ -52,22 +52,43 @@ func (t Tensor) Float32s(dst []float32) error {
 	return nil
 }
 
+// FrozenFloat32s returns the values of an F64, F32, F16 or BF16 tensor, which must not be written to: a view of Data, valid as long as
+// Data is, where these are float32 and aligned, else a converted copy.
+func (t Tensor) FrozenFloat32s() ([]float32, error) {
+	if v, ok := view[float32](t.Data); ok && t.DType == F32 {
+		return v, nil
+	}
+	if t.DType.Bytes() == 0 {
+		return nil, t.Float32s(nil) // which says what is wrong
+	}
+	out := make([]float32, len(t.Data)/t.DType.Bytes())
+	return out, t.Float32s(out)
+}
+
 // Uint16s returns the bits of a BF16 tensor: a view of Data, valid as long as Data is, where Data is aligned, else a copy.
 // It must not be written to.
 func (t Tensor) Uint16s() ([]uint16, error) {
 	if t.DType != BF16 {
 		return nil, fmt.Errorf("tensor %q: have dtype %s, want BF16", t.Name, t.DType)
 	}
-	n := len(t.Data) / 2
-	start := unsafe.Pointer(unsafe.SliceData(t.Data))
-	if n > 0 && littleEndian && uintptr(start)%2 == 0 {
-		return unsafe.Slice((*uint16)(start), n), nil
+	if v, ok := view[uint16](t.Data); ok {
+		return v, nil
 	}
-	out := make([]uint16, n)
+	out := make([]uint16, len(t.Data)/2)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
 	}
 	return out, nil
+}
+
+// view returns bytes as the numbers that they hold, where this machine can read them in place.
+func view[E uint16 | float32](data []byte) ([]E, bool) {
+	size := int(unsafe.Sizeof(E(0)))
+	start := unsafe.Pointer(unsafe.SliceData(data))
+	if len(data) < size || !littleEndian || uintptr(start)%uintptr(size) != 0 {
+		return nil, false
+	}
+	return unsafe.Slice((*E)(start), len(data)/size), true
 }
 
 // Encode makes a tensor of type F32, BF16 or F16 (rounded to nearest even) from values.

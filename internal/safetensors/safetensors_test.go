@@ -164,6 +164,47 @@ func TestUint16sUnaligned(t *testing.T) {
 	}
 }
 
+func TestFrozenFloat32s(t *testing.T) {
+	raw := make([]byte, 16)
+	for i := range raw {
+		raw[i] = byte(7 * i)
+	}
+	for start := range 5 {
+		tensor := Tensor{Name: "x", DType: F32, Shape: []int{2}, Data: raw[start : start+8]}
+		have, err := tensor.FrozenFloat32s()
+		want := make([]float32, 2)
+		if err := errors.Join(err, tensor.Float32s(want)); err != nil || !reflect.DeepEqual(have, want) {
+			t.Errorf("start %d: have %v %v, want %v", start, have, err, want)
+		}
+		aligned := uintptr(unsafe.Pointer(&raw[start]))%4 == 0
+		raw[start] ^= 1
+		if view := have[0] != want[0]; view != aligned {
+			t.Errorf("start %d: have a view %v, want %v", start, view, aligned)
+		}
+	}
+	f := open(t, testutil.Testdata(t, "safetensors/halves.safetensors"))
+	for _, name := range []string{"bf16", "f16", "f64"} {
+		x, _ := f.Tensor(name)
+		have, err := x.FrozenFloat32s()
+		want := float32s(t, f, name)
+		if err != nil || len(have) != len(want) {
+			t.Fatalf("%s: have %d values, error %v", name, len(have), err)
+		}
+		for i := range want {
+			if !sameBits(have[i], want[i]) {
+				t.Errorf("%s[%d]: have %v, want %v", name, i, have[i], want[i])
+			}
+		}
+	}
+	empty := Tensor{Name: "x", DType: F32, Shape: []int{0}}
+	if have, err := empty.FrozenFloat32s(); err != nil || len(have) != 0 {
+		t.Errorf("empty: have %v %v", have, err)
+	}
+	if _, err := (Tensor{Name: "x", DType: "I64", Shape: []int{1}, Data: raw[:8]}).FrozenFloat32s(); err == nil || !strings.Contains(err.Error(), "I64") {
+		t.Errorf("I64: have %v", err)
+	}
+}
+
 // file puts a header of the given size before data; size < 0: the true one.
 func file(header string, data string) []byte {
 	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header+data...)

@@ -2,16 +2,21 @@ package teacher
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"gorgonia.org/tensor"
+	"kdistill/internal/checkpoint"
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
 	"kdistill/internal/model"
 	"kdistill/internal/nn"
 	"kdistill/internal/objective"
+	"kdistill/internal/testutil"
 )
 
 func tiny(t *testing.T, config string) *Live {
@@ -87,5 +92,47 @@ func TestLive(t *testing.T) {
 		if _, err := l.Hidden(context.Background(), wrong); err == nil || !strings.HasPrefix(err.Error(), "embedding: ") {
 			t.Errorf("have error %v", err)
 		}
+	}
+}
+
+// TestMappedFile: weights are read where the file is mapped, so that it may go away, but not be cut short. That is an error, on whichever thread it is met.
+func TestMappedFile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems refuse to cut a mapped file, or tell in other ways")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	dir := filepath.Join(t.TempDir(), "teacher")
+	if err := os.CopyFS(dir, os.DirFS(testutil.Testdata(t, "golden/distill/teacher"))); err != nil {
+		t.Fatal(err)
+	}
+	m, err := checkpoint.OpenModel(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	weights, err := checkpoint.ReadFrozen(m, m.Model, checkpoint.Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Live{Model: m.Model, Weights: weights, Arena: &graph.Arena{}}
+	defer l.Close()
+	file := filepath.Join(dir, "model.safetensors")
+	cut, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut.Close()
+	b := batch(2, 8)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Hidden(context.Background(), b); err != nil {
+		t.Errorf("removed: have error %v, want none", err)
+	}
+	if err := cut.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Hidden(context.Background(), b); err == nil || !strings.Contains(err.Error(), "cut short") {
+		t.Errorf("cut short: have error %v", err)
 	}
 }
