@@ -63,9 +63,9 @@ type description struct {
 	Class      string                 `json:"architecture"`
 	Layers     int                    `json:"layers"`
 	Width      int                    `json:"width"`
-	Heads      int                    `json:"heads,omitempty"`
-	KVHeads    int                    `json:"key_value_heads,omitempty"`
-	HeadWidth  int                    `json:"head_width,omitempty"`
+	Heads      int                    `json:"heads"`
+	KVHeads    int                    `json:"key_value_heads"`
+	HeadWidth  int                    `json:"head_width"`
 	Vocabulary int                    `json:"vocabulary"`
 	Positions  int                    `json:"positions"`
 	Tied       bool                   `json:"tied_embeddings"`
@@ -163,33 +163,11 @@ func describe(path string) (_ *description, err error) {
 		}
 		d.Memory.Weights += 4 * int64(n)
 	}
-	d.Heads, d.KVHeads, d.HeadWidth = heads(p.Config, info, d.specs)
+	d.Heads, d.KVHeads, d.HeadWidth = info.Heads.H, info.Heads.KV, info.Heads.D
 	if d.Tokenizer, err = describeTokenizer(p); err != nil {
 		return nil, err
 	}
 	return d, d.measure(p.Model)
-}
-
-// heads reads the number of query heads from config.json and the rest from the projections.
-func heads(config []byte, info model.Info, specs []model.Spec) (queries, keys, width int) {
-	var c struct {
-		Heads int `json:"num_attention_heads"`
-		GPT2  int `json:"n_head"`
-	}
-	if json.Unmarshal(config, &c) != nil || c.Heads+c.GPT2 == 0 {
-		return 0, 0, 0 // left to the model type's default
-	}
-	queries = max(c.Heads, c.GPT2)
-	keys, width = queries, info.Width/queries
-	for _, s := range specs {
-		switch {
-		case strings.HasSuffix(s.Name, "q_proj.weight"):
-			width = s.Shape[0] / queries
-		case strings.HasSuffix(s.Name, "k_proj.weight"):
-			keys = s.Shape[0] / width
-		}
-	}
-	return queries, keys, width
 }
 
 func describeTokenizer(p *checkpoint.Pretrained) (*tokenizerDescription, error) {
@@ -260,7 +238,9 @@ func table(d, teacher *description) [][]string {
 		{"architecture", func(d *description) string { return fmt.Sprintf("%s (%s)", d.ModelType, d.Class) }},
 		{"layers", func(d *description) string { return fmt.Sprint(d.Layers) }},
 		{"width", func(d *description) string { return fmt.Sprint(d.Width) }},
-		{"heads", showHeads},
+		{"heads", func(d *description) string {
+			return fmt.Sprintf("%d, %d of keys and values, %d wide", d.Heads, d.KVHeads, d.HeadWidth)
+		}},
 		{"vocabulary", func(d *description) string { return fmt.Sprintf("%d ids%s", d.Vocabulary, tiedWords[d.Tied]) }},
 		{"positions", func(d *description) string { return fmt.Sprint(d.Positions) }},
 		{"parameters", func(d *description) string {
@@ -290,13 +270,6 @@ func table(d, teacher *description) [][]string {
 }
 
 var tiedWords = map[bool]string{true: ", the head is the embedding", false: ", a head of its own"}
-
-func showHeads(d *description) string {
-	if d.Heads == 0 {
-		return "by default of the model type"
-	}
-	return fmt.Sprintf("%d, %d of keys and values, %d wide", d.Heads, d.KVHeads, d.HeadWidth)
-}
 
 func showStorage(storage map[string]int) string {
 	var parts []string

@@ -18,13 +18,14 @@ type Encoder interface {
 
 // Batch is a block of B rows of T positions; every slice is [B*T], row after row.
 type Batch struct {
-	B, T      int
-	Tokens    []int32 // 0 at padding
-	Labels    []int32 // already shifted: what position i predicts, Ignore where it predicts nothing; never reaches into another document
-	Segments  []int32 // number of the document piece within its row, from 0; -1: padding
-	Positions []int32 // from 0 in each piece
-	Documents []int32 // index of the document in the Dataset; -1: padding
-	Bytes     []int32 // source bytes that the predicted token covers, 0 where nothing is predicted; nil where the Dataset keeps no bytes
+	B, T       int
+	Tokens     []int32 // 0 at padding
+	Labels     []int32 // what position i predicts, Ignore where it predicts nothing; already shifted for decoders; never reaches into another document
+	Segments   []int32 // number of the document piece within its row, from 0; -1: padding
+	Positions  []int32 // from 0 in each piece
+	Documents  []int32 // index of the document in the Dataset; -1: padding
+	TokenTypes []int32 // 0 in the first sentence of a pair, 1 in the second; nil: all 0
+	Bytes      []int32 // source bytes that the predicted token covers, 0 where nothing is predicted; nil where the Dataset keeps no bytes
 }
 
 func newBatch(rows, length int, withBytes bool) *Batch {
@@ -50,6 +51,9 @@ func (b *Batch) Rows(i, j int) *Batch {
 		B: j - i, T: b.T,
 		Tokens: b.Tokens[lo:hi], Labels: b.Labels[lo:hi], Segments: b.Segments[lo:hi],
 		Positions: b.Positions[lo:hi], Documents: b.Documents[lo:hi],
+	}
+	if b.TokenTypes != nil {
+		view.TokenTypes = b.TokenTypes[lo:hi]
 	}
 	if b.Bytes != nil {
 		view.Bytes = b.Bytes[lo:hi]

@@ -17,12 +17,14 @@ func TestRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.TokenTypes = slices.Clone(b.Tokens)
 	labelled, attended := 0, 0
 	for i := 0; i < 8; i += 2 {
 		view := b.Rows(i, i+2)
 		labelled, attended = labelled+view.Labelled(), attended+view.Attended()
 		lo, hi := i*b.T, (i+2)*b.T
-		want := &Batch{2, b.T, b.Tokens[lo:hi], b.Labels[lo:hi], b.Segments[lo:hi], b.Positions[lo:hi], b.Documents[lo:hi], nil}
+		want := &Batch{B: 2, T: b.T, Tokens: b.Tokens[lo:hi], Labels: b.Labels[lo:hi], Segments: b.Segments[lo:hi], Positions: b.Positions[lo:hi], Documents: b.Documents[lo:hi],
+			TokenTypes: b.TokenTypes[lo:hi]}
 		if !reflect.DeepEqual(view, want) {
 			t.Errorf("rows %d to %d: have %+v, want %+v", i, i+2, view, want)
 		}

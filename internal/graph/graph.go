@@ -45,6 +45,7 @@ type Inputs struct {
 	First, Last       *Node // position i of a row sees the row's keys First[i] <= j < Last[i]
 	Labels            *Node // what the logits at i predict, kernel-side: -100 is nothing
 	Attended          *Node // 1 where there is a real token
+	TokenTypes        *Node // which sentence of a pair a token is of, for encoders that tell them apart
 }
 
 // New returns an empty graph for B rows of T positions in float32, or float64 for gradient tests.
@@ -56,7 +57,7 @@ func New(dtype tensor.Dtype, b, t int) *Graph {
 	in := func(name string) *Node {
 		return g.Leaf(name, tensor.New(tensor.WithShape(b*t), tensor.WithBacking(make([]int32, b*t))))
 	}
-	g.Inputs = Inputs{in("tokens"), in("positions"), in("first"), in("last"), in("labels"), in("attended")}
+	g.Inputs = Inputs{in("tokens"), in("positions"), in("first"), in("last"), in("labels"), in("attended"), in("token types")}
 	return g
 }
 
@@ -183,14 +184,15 @@ func (p *Program) Value(n *Node) *tensor.Dense {
 }
 
 // Feed is a batch as a graph takes it; each slice is [B*T], or nil to leave an input as it is.
-type Feed struct{ Tokens, Positions, First, Last, Labels, Attended []int32 }
+type Feed struct{ Tokens, Positions, First, Last, Labels, Attended, TokenTypes []int32 }
 
 // feed copies a batch into the inputs.
 func (g *Graph) feed(f Feed) error {
 	for _, x := range []struct {
 		n   *Node
 		src []int32
-	}{{g.Inputs.Tokens, f.Tokens}, {g.Inputs.Positions, f.Positions}, {g.Inputs.First, f.First}, {g.Inputs.Last, f.Last}, {g.Inputs.Labels, f.Labels}, {g.Inputs.Attended, f.Attended}} {
+	}{{g.Inputs.Tokens, f.Tokens}, {g.Inputs.Positions, f.Positions}, {g.Inputs.First, f.First}, {g.Inputs.Last, f.Last}, {g.Inputs.Labels, f.Labels},
+		{g.Inputs.Attended, f.Attended}, {g.Inputs.TokenTypes, f.TokenTypes}} {
 		if x.src == nil {
 			continue
 		}

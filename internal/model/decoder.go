@@ -26,7 +26,7 @@ type decoder struct {
 // newDecoder reads what all of them share. kvDefault is the number of key-value heads where config.json has none; 0: as many as query heads.
 func newDecoder(c *Config, class string, kvDefault, ffnDefault, positionsDefault, vocabDefault int) *decoder {
 	d := &decoder{info: Info{
-		Type: c.ModelType, Class: class, Vocab: c.Size("vocab_size", vocabDefault), Width: c.Size("hidden_size", 4096), Layers: c.Layers("num_hidden_layers", 32),
+		Type: c.ModelType, Class: class, Task: Causal, Vocab: c.Size("vocab_size", vocabDefault), Width: c.Size("hidden_size", 4096), Layers: c.Layers("num_hidden_layers", 32),
 		Positions: c.Size("max_position_embeddings", positionsDefault), Base: "model.", LayerName: "model.layers.",
 		LayersKey: "num_hidden_layers", Tied: tied(c, false, "model.embed_tokens.weight"),
 	}}
@@ -44,6 +44,7 @@ func newDecoder(c *Config, class string, kvDefault, ffnDefault, positionsDefault
 		return d
 	}
 	d.heads.D = c.Size("head_dim", max(1, d.info.Width/d.heads.H))
+	d.info.Heads = d.heads
 	d.ffn = c.Size("intermediate_size", ffnDefault)
 	d.eps = c.Float("rms_norm_eps", 1e-6)
 	d.std = c.Float("initializer_range", 0.02)

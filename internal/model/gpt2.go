@@ -28,7 +28,7 @@ type gpt2 struct {
 
 func newGPT2(c *Config) Model {
 	m := &gpt2{info: Info{
-		Type: c.ModelType, Class: "GPT2LMHeadModel", Vocab: c.Size("vocab_size", 50257), Width: c.Size("n_embd", 768), Layers: c.Layers("n_layer", 12),
+		Type: c.ModelType, Class: "GPT2LMHeadModel", Task: Causal, Vocab: c.Size("vocab_size", 50257), Width: c.Size("n_embd", 768), Layers: c.Layers("n_layer", 12),
 		Positions: c.Size("n_positions", 1024), Base: "transformer.", LayerName: "transformer.h.", LayersKey: "n_layer",
 		Tied: tied(c, true, "transformer.wte.weight"),
 	}}
@@ -37,6 +37,7 @@ func newGPT2(c *Config) Model {
 		c.fail(fmt.Errorf("config.json: n_embd: have %d, want a multiple of n_head %d", m.info.Width, h))
 	}
 	m.heads = graph.Heads{H: h, KV: h, D: max(1, m.info.Width/h)}
+	m.info.Heads = m.heads
 	m.inner = c.Size("n_inner", 4*m.info.Width)
 	m.eps, m.std = c.Float("layer_norm_epsilon", 1e-5), c.Float("initializer_range", 0.02)
 	m.act = activation(c, "activation_function", "gelu_new")

@@ -33,18 +33,52 @@ type Info struct {
 	LayersKey string // config.json's key for the number of layers
 	Class     string // what transformers calls it
 	Tied      string // the input embedding that is also the head; "": a head of its own
-	Notes     []string
+
+	Task          Task
+	Bidirectional bool        // a position sees all of its document, not only what comes before
+	TokenTypes    int         // sentences of an input that it tells apart; 0, 1: none
+	Labels        []string    // names of the classes, in the order of the logits
+	Problem       string      // of a classifier, as config.json calls it: single_label_classification, multi_label_classification, regression
+	Heads         graph.Heads // of attention
+
+	Notes []string
+}
+
+// Task is what a model's head predicts.
+type Task string
+
+// The tasks.
+const (
+	Causal         Task = "causal"         // the next token
+	Masked         Task = "masked"         // the token at the position itself
+	Classification Task = "classification" // a label of the document, at its first token
+	NoTask         Task = "none"           // a bare encoder: it has no head
+)
+
+// Logits is the number of logits at a position.
+func (i Info) Logits() int {
+	if i.Task == Classification {
+		return len(i.Labels)
+	}
+	return i.Vocab
 }
 
 // Outputs are the nodes that losses and generation use, [N, D] each.
 type Outputs struct {
 	// Hidden is indexed as transformers does: 0 is the first layer's input, i the output of layer i, the last after the final norm.
 	Hidden []*graph.Node
-	Head   graph.Head
+	Head   graph.Head // without a Weight: a bare encoder
+	// Transformed is what a task head makes of the last hidden state before its last layer, which is Head; nil: nothing.
+	Transformed *graph.Node
 }
 
-// Final is the last hidden state, which the head reads.
-func (o Outputs) Final() *graph.Node { return o.Hidden[len(o.Hidden)-1] }
+// Final is what the head reads: the last hidden state, or what a task head makes of it.
+func (o Outputs) Final() *graph.Node {
+	if o.Transformed != nil {
+		return o.Transformed
+	}
+	return o.Hidden[len(o.Hidden)-1]
+}
 
 // architecture is a registered model type.
 type architecture struct {

@@ -28,7 +28,7 @@ const optEps = 1e-5 // torch's LayerNorm default, which OPT's config doesn't nam
 
 func newOPT(c *Config) Model {
 	m := &opt{info: Info{
-		Type: c.ModelType, Class: "OPTForCausalLM", Vocab: c.Size("vocab_size", 50272), Width: c.Size("hidden_size", 768), Layers: c.Layers("num_hidden_layers", 12),
+		Type: c.ModelType, Class: "OPTForCausalLM", Task: Causal, Vocab: c.Size("vocab_size", 50272), Width: c.Size("hidden_size", 768), Layers: c.Layers("num_hidden_layers", 12),
 		Positions: c.Size("max_position_embeddings", 2048), Base: "model.", LayerName: "model.decoder.layers.",
 		LayersKey: "num_hidden_layers", Tied: tied(c, true, "model.decoder.embed_tokens.weight"),
 	}}
@@ -37,6 +37,7 @@ func newOPT(c *Config) Model {
 		c.fail(fmt.Errorf("config.json: hidden_size: have %d, want a multiple of num_attention_heads %d", m.info.Width, h))
 	}
 	m.heads = graph.Heads{H: h, KV: h, D: max(1, m.info.Width/h)}
+	m.info.Heads = m.heads
 	m.ffn, m.embed = c.Size("ffn_dim", 3072), c.Size("word_embed_proj_dim", m.info.Width)
 	m.std, m.bias = c.Float("init_std", 0.02), c.Bool("enable_bias", true)
 	m.act = activation(c, "activation_function", "relu")

@@ -54,7 +54,7 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 		}
 		copy(c.hidden, hidden) // its own memory is about to be used by the student
 	}
-	if err := c.Run(ctx, FeedOf(batch)); err != nil {
+	if err := c.Run(ctx, FeedOf(batch, o.Model.Info())); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	return c.losses, nil
@@ -99,17 +99,29 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 // Close frees the programs.
 func (o *Objective) Close() error { return o.programs.Close() }
 
-// FeedOf turns a batch into a graph's inputs: a position sees the positions of its own document up to itself, padding sees nothing.
-func FeedOf(b *data.Batch) graph.Feed {
+// FeedOf turns a batch into a model's inputs: a position sees the positions of its own document, up to itself or all where the model is bidirectional;
+// padding sees nothing.
+func FeedOf(b *data.Batch, info model.Info) graph.Feed {
 	n := len(b.Tokens)
-	f := graph.Feed{Tokens: b.Tokens, Positions: b.Positions, Labels: b.Labels, First: make([]int32, n), Last: make([]int32, n), Attended: make([]int32, n)}
-	for i, segment := range b.Segments {
+	f := graph.Feed{
+		Tokens: b.Tokens, Positions: b.Positions, Labels: b.Labels, TokenTypes: b.TokenTypes,
+		First: make([]int32, n), Last: make([]int32, n), Attended: make([]int32, n),
+	}
+	if f.TokenTypes == nil || info.TokenTypes < 2 {
+		f.TokenTypes = make([]int32, n)
+	}
+	end := int32(0)
+	for i := n - 1; i >= 0; i-- {
+		segment := b.Segments[i]
 		if segment < 0 {
 			continue
 		}
 		at := int32(i % b.T)
+		if !info.Bidirectional || int(at)+1 == b.T || b.Segments[i+1] != segment {
+			end = at + 1
+		}
 		f.Attended[i] = 1
-		f.First[i], f.Last[i] = at-b.Positions[i], at+1
+		f.First[i], f.Last[i] = at-b.Positions[i], end
 	}
 	return f
 }

@@ -90,7 +90,7 @@ func closing(t *testing.T, c interface{ Close() error }) {
 
 func TestFeedOf(t *testing.T) {
 	b := batch([][]int32{{5, 6, 7}, {8, 9}}, [][]int32{{1}})
-	f := objective.FeedOf(b)
+	f := objective.FeedOf(b, model.Info{})
 	for what, x := range map[string][2][]int32{
 		"tokens":    {f.Tokens, {5, 6, 7, 8, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
 		"positions": {f.Positions, {0, 1, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
@@ -98,6 +98,19 @@ func TestFeedOf(t *testing.T) {
 		"last":      {f.Last, {1, 2, 3, 4, 5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
 		"attended":  {f.Attended, {1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
 		"labels":    {f.Labels, {6, 7, -100, 9, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100}},
+		"types":     {f.TokenTypes, make([]int32, 16)},
+	} {
+		if !slices.Equal(x[0], x[1]) {
+			t.Errorf("%s: have %v, want %v", what, x[0], x[1])
+		}
+	}
+	b.TokenTypes = slices.Repeat([]int32{1}, 16)
+	f = objective.FeedOf(b, model.Info{Bidirectional: true, TokenTypes: 2})
+	for what, x := range map[string][2][]int32{
+		"first of an encoder":                    {f.First, {0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		"last of an encoder":                     {f.Last, {3, 3, 3, 5, 5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
+		"types of an encoder":                    {f.TokenTypes, b.TokenTypes},
+		"types that a model does not tell apart": {objective.FeedOf(b, model.Info{TokenTypes: 1}).TokenTypes, make([]int32, 16)},
 	} {
 		if !slices.Equal(x[0], x[1]) {
 			t.Errorf("%s: have %v, want %v", what, x[0], x[1])

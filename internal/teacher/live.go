@@ -45,7 +45,7 @@ func (l *Live) Hidden(ctx context.Context, batch *data.Batch) ([]float32, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Run(ctx, objective.FeedOf(batch)); err != nil {
+	if err := c.Run(ctx, objective.FeedOf(batch, l.Model.Info())); err != nil {
 		return nil, err
 	}
 	return c.Value(c.out.Final()).Float32s(), nil

@@ -75,7 +75,7 @@ func TestLive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Run(context.Background(), objective.FeedOf(b)); err != nil {
+			if err := p.Run(context.Background(), objective.FeedOf(b, l.Model.Info())); err != nil {
 				t.Fatal(err)
 			}
 			if want := p.Value(out.Final()).Float32s(); len(have) != shape.B*shape.T*width || !slices.Equal(have, want) {
