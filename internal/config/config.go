@@ -107,6 +107,7 @@ type Train struct {
 	Epochs         int        `yaml:"epochs,omitempty" range:"[1,)"`
 	BatchSize      int        `yaml:"batch_size" range:"[1,)"`
 	MicroBatchSize MicroBatch `yaml:"micro_batch_size" range:"[1,)" resume:"free"`
+	Recompute      bool       `yaml:"activation_recompute" resume:"free"`
 	Optimizer      Optimizer  `yaml:"optimizer"`
 	Schedule       Schedule   `yaml:"schedule"`
 	MaxGradNorm    float64    `yaml:"max_grad_norm" range:"[0,)"`

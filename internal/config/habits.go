@@ -44,7 +44,7 @@ var habits = map[string]string{
 	"per_device_train_batch_size": "use train.micro_batch_size, and train.batch_size for the sequences of a whole optimizer step",
 	"per_device_eval_batch_size":  "use train.micro_batch_size",
 	"gradient_accumulation_steps": "use train.batch_size for the sequences of a whole optimizer step; it is accumulated from passes of train.micro_batch_size",
-	"gradient_checkpointing":      "lower train.micro_batch_size to need less memory",
+	"gradient_checkpointing":      "use train.activation_recompute",
 	"logging_steps":               "leave it out: every step is written to metrics.jsonl",
 	"report_to":                   "leave it out: metrics.jsonl and TensorBoard files are always written",
 	"eval_steps":                  "use train.eval_every",

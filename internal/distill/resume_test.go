@@ -34,6 +34,33 @@ func TestThreads(t *testing.T) {
 	}
 }
 
+// TestRecompute wants the same bytes from a backward pass that computes activations again, in less memory.
+func TestRecompute(t *testing.T) {
+	c := textConfig(t)
+	c.Train.MicroBatchSize = 0 // auto must not choose by it
+	var outcomes []outcome
+	var intermediate []int
+	for _, recompute := range []bool{false, true} {
+		c.Train.Recompute, c.Output.Dir = recompute, filepath.Join(t.TempDir(), "run")
+		train(t, c, Options{})
+		outcomes = append(outcomes, outcomeOf(t, c.Output.Dir))
+		r, err := prepare(context.Background(), c, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		bytes, err := r.objective.Bytes(c.Train.BatchSize, c.Data.SequenceLength)
+		if err != nil {
+			t.Fatal(err)
+		}
+		intermediate = append(intermediate, bytes)
+	}
+	same(t, outcomes[1], outcomes[0])
+	if intermediate[1] >= intermediate[0] {
+		t.Errorf("takes %d bytes, without recomputation %d", intermediate[1], intermediate[0])
+	}
+}
+
 // countdown is a context that ends when it has been asked so often.
 type countdown struct {
 	context.Context
@@ -269,7 +296,7 @@ func TestResumeFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Output.Dir = moved
-	c.Train.SaveEvery, c.Train.EvalEvery, c.Train.Keep = 2, 0, 1
+	c.Train.SaveEvery, c.Train.EvalEvery, c.Train.Keep, c.Train.Recompute = 2, 0, 1, true
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	train(t, c, Options{Resume: true})
 	if have := outcomeOf(t, c.Output.Dir); have.model != want.model {

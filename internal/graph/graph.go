@@ -35,8 +35,12 @@ type Graph struct {
 	taken  map[uint32]bool // hashes of all nodes
 	cache  *Cache          // nil: every run stands alone
 	layers int             // attention layers so far, for the cache
-	err    error           // of building
-	failed error           // of the op that ended the last run
+
+	recompute map[*Node]bool  // whose values the backward pass computes again
+	again     map[*Node]*Node // where it does; nil: the forward pass is being built
+
+	err    error // of building
+	failed error // of the op that ended the last run
 }
 
 // Inputs are the leaves that a batch fills, each [B*T].
@@ -124,6 +128,7 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 			}
 		}
 		if len(wrt) > 0 {
+			g.beginBackward(keep)
 			if _, err := gorgonia.Grad(cost, wrt...); err != nil {
 				return nil, fmt.Errorf("differentiate: %w", err)
 			}

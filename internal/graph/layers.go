@@ -112,7 +112,7 @@ func rmsNorm[F kernel.Float](g *Graph, x, w *Node, eps, offset float64, skip *Sk
 	rows, d := g.Rows(), width(x)
 	inv := save[F](rows)
 	return g.apply(&op{
-		name: "rms_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: -1,
+		name: "rms_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: -1, cheap: true,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			kernel.RMSNorm(floats[F](out), inv, floats[F](in[0]), floats[F](in[1]), rows, d, F(eps), F(offset))
 		},
@@ -139,7 +139,7 @@ func layerNorm[F kernel.Float](g *Graph, x, w, b *Node, eps float64, skip *Skip)
 	rows, d := g.Rows(), width(x)
 	mean, inv := save[F](rows), save[F](rows)
 	return g.apply(&op{
-		name: "layer_norm", shape: x.Shape(), diff: []bool{true, g.trained(w), g.trained(b)}, inPlace: -1,
+		name: "layer_norm", shape: x.Shape(), diff: []bool{true, g.trained(w), g.trained(b)}, inPlace: -1, cheap: true,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			kernel.LayerNorm(floats[F](out), mean, inv, floats[F](in[0]), floats[F](in[1]), floats[F](in[2]), rows, d, F(eps))
 		},
@@ -172,43 +172,29 @@ func (g *Graph) HeadNorm(x, w *Node, from, heads int, eps float64) *Node {
 
 func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps float64) *Node {
 	rows, stride, d := g.Rows(), width(x), width(w)
-	// The heads are gathered to a dense block, so that one norm kernel serves both layouts.
-	n := heads * d
 	inv := save[F](rows * heads)
-	gather := func(dst, src []F) {
-		for r := range rows {
-			copy(dst[r*n:(r+1)*n], src[r*stride+from:])
-		}
-	}
-	scatter := func(dst, src []F) {
-		for r := range rows {
-			copy(dst[r*stride+from:r*stride+from+n], src[r*n:])
-		}
-	}
-	o := &op{name: "head_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: 0, scratch: 2 * rows * n}
-	o.run = func(out gorgonia.Value, in []gorgonia.Value) {
-		src, dst := floats[F](in[0]), floats[F](out)
-		dense, normed := working[F](o)[:rows*n], working[F](o)[rows*n:]
-		gather(dense, src)
-		kernel.RMSNorm(normed, inv, dense, floats[F](in[1]), rows*heads, d, F(eps), 0)
-		copy(dst, src)
-		scatter(dst, normed)
-	}
-	o.back = func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
-		p := g.params[in[1]]
-		back := &op{name: "head_norm backward", shape: x.Shape(), inPlace: 0, scratch: rows * n}
-		back.run = func(out gorgonia.Value, in []gorgonia.Value) {
+	return g.apply(&op{
+		name: "head_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: -1, cheap: true,
+		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			src, dst := floats[F](in[0]), floats[F](out)
-			dense, dnormed, ddense := working[F](o)[:rows*n], working[F](o)[rows*n:], working[F](back)
-			gather(dnormed, src)
-			kernel.RMSNormBackward(ddense, gradient[F](p), dnormed, dense, floats[F](in[1]), inv, nil, rows*heads, d, 0)
 			copy(dst, src)
-			scatter(dst, ddense)
-		}
-		o.until = g.apply(back, dout, in[1])
-		return gorgonia.Nodes{o.until, g.sinkIf(p, o.until)}, g.err
-	}
-	return g.apply(o, x, w)
+			kernel.HeadNorm(dst[from:], inv, src[from:], floats[F](in[1]), rows, heads, d, stride, F(eps), 0)
+		},
+		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
+			p := g.params[in[1]]
+			dx := g.apply(&op{
+				name: "head_norm backward", shape: x.Shape(), inPlace: 0,
+				run: func(out gorgonia.Value, in []gorgonia.Value) {
+					dout, dx := floats[F](in[0]), floats[F](out)
+					if &dx[0] != &dout[0] {
+						copy(dx, dout)
+					}
+					kernel.HeadNormBackward(dx[from:], gradient[F](p), dout[from:], floats[F](in[1])[from:], floats[F](in[2]), inv, rows, heads, d, stride, 0)
+				},
+			}, dout, in[0], in[1])
+			return gorgonia.Nodes{dx, g.sinkIf(p, dx)}, g.err
+		},
+	}, x, w)
 }
 
 // Linear is one or several projections of x [N, D] side by side: result [N, Σ out]. Weights are [out, D], or [D, out] when conv1d (GPT-2).
@@ -331,7 +317,7 @@ func (g *Graph) SwiGLU(x *Node) *Node {
 func swiGLU[F kernel.Float](g *Graph, x *Node) *Node {
 	rows, f := g.Rows(), width(x)/2
 	return g.apply(&op{
-		name: "swiglu", shape: tensor.Shape{rows, f}, diff: []bool{true}, inPlace: -1,
+		name: "swiglu", shape: tensor.Shape{rows, f}, diff: []bool{true}, inPlace: -1, cheap: true,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			x := floats[F](in[0])
 			kernel.SwiGLU(floats[F](out), x, x[f:], f, 2*f, rows, f)
@@ -356,7 +342,7 @@ func (g *Graph) Activate(kind kernel.Activation, x *Node) *Node {
 
 func activate[F kernel.Float](g *Graph, kind kernel.Activation, x *Node) *Node {
 	return g.apply(&op{
-		name: "activation", shape: x.Shape(), diff: []bool{true}, inPlace: -1,
+		name: "activation", shape: x.Shape(), diff: []bool{true}, inPlace: 0, cheap: true,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			kernel.Activate(kind, floats[F](out), floats[F](in[0]))
 		},

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"runtime/debug"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -32,6 +33,7 @@ type op struct {
 	result   hm.Type
 	shape    tensor.Shape
 	diff     []bool         // operands that get a gradient
+	cheap    bool           // computed again in the backward pass rather than kept; its operands are kept anyway
 	inPlace  int            // operand whose buffer the result may take over when nobody reads it later; -1: none
 	fixed    bool           // out is not the memory plan's to give: a gradient sink, a scalar
 	out      gorgonia.Value // bound by the memory plan before the first run
@@ -108,11 +110,13 @@ func (g *Graph) apply(o *op, in ...*Node) *Node {
 	if g.err != nil {
 		return nil
 	}
-	for _, n := range in {
+	in = slices.Clone(in)
+	for i, n := range in {
 		if n == nil {
 			g.Fail(fmt.Errorf("%s: an operand is missing", o.name))
 			return nil
 		}
+		in[i] = g.forBackward(n)
 		o.operands = append(o.operands, n.Type())
 	}
 	o.g = g

@@ -253,6 +253,39 @@ func TestLongRowsAreIndependent(t *testing.T) {
 	}
 }
 
+// TestRecomputeChangesNothing: what the backward pass computes again has the bits that the forward pass had.
+func TestRecomputeChangesNothing(t *testing.T) {
+	ce, err := loss.New("cross_entropy", loss.Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachModel(t, func(t *testing.T, m Model) {
+		f := feedOf(m.Info().Vocab, 6, []piece{{1, 2}, {2, 4}}, []piece{{3, 4}})
+		var gradients [2][]float32
+		for i := range gradients {
+			flat := randomWeights[float32](t, m, 1)
+			b := &nn.Builder{Graph: graph.New(tensor.Float32, 2, 6), Weights: flat}
+			out := m.Forward(b)
+			if i == 1 {
+				b.Recompute(out.Hidden...)
+			}
+			cost, _ := b.Loss(out.Final(), out.Head, nil, []*graph.Term{{Loss: ce, Scale: 0.1}})
+			p, err := b.Compile(&graph.Arena{}, cost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Run(context.Background(), f); err != nil {
+				t.Fatal(err)
+			}
+			gradients[i] = flat.Gradients
+			p.Close()
+		}
+		if !slices.Equal(gradients[0], gradients[1]) {
+			t.Error("gradients differ")
+		}
+	})
+}
+
 // TestThreadsChangeNothing: gradients have the same bits on one and on two threads, at sizes that the kernels share out.
 func TestThreadsChangeNothing(t *testing.T) {
 	ce, err := loss.New("cross_entropy", loss.Params{})

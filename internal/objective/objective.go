@@ -29,6 +29,8 @@ type Objective struct {
 	Teacher Teacher // nil: no term compares with one
 	Terms   []*graph.Term
 	Arena   *graph.Arena
+	// Recompute keeps only the hidden states between layers for the backward pass, which computes the rest again.
+	Recompute bool
 
 	programs graph.ByShape[*compiled]
 }
@@ -75,6 +77,9 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 	}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: o.Weights}
 	out := o.Model.Forward(b)
+	if o.Recompute {
+		b.Recompute(out.Hidden...)
+	}
 	c := &compiled{}
 	var teacher *graph.Teacher
 	if o.Teacher != nil {
