@@ -12,6 +12,9 @@ type state struct {
 	heap    mergeHeap
 	bytes   []byte
 	nodes   []node
+	origins arena
+	result  Encoding // of the texts that are being encoded, one after the other
+	ends    []int    // of each in result
 }
 
 // shrink lets go of the text, and of buffers that a long one has made large.
@@ -25,6 +28,12 @@ func (st *state) shrink() {
 	}
 	if cap(st.symbols) > most || cap(st.heap) > most || cap(st.nodes) > most || cap(st.tokens) > most {
 		st.symbols, st.heap, st.nodes, st.tokens, st.fresh, st.bytes = nil, nil, nil, nil, nil, nil
+	}
+	if cap(st.origins.block) > 4*most {
+		st.origins.block = nil
+	}
+	if cap(st.result.IDs) > most {
+		st.result = Encoding{}
 	}
 }
 

@@ -1,7 +1,8 @@
 package tokenizer
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
@@ -61,7 +62,7 @@ func decompose(s string, compatible bool) []char {
 }
 
 func sortByClass(chars []char) {
-	sort.SliceStable(chars, func(i, j int) bool { return chars[i].class < chars[j].class })
+	slices.SortStableFunc(chars, func(a, b char) int { return cmp.Compare(a.class, b.class) })
 }
 
 func decomposition(r rune, compatible bool) []rune {

@@ -94,7 +94,7 @@ func strip(left, right bool) normalizer {
 		if i == 0 && j == len(t.s) {
 			return t
 		}
-		return text{s: t.s[i:j], from: t.origins()[i:j:j], start: t.start}
+		return text{s: t.s[i:j], from: t.origins()[i:j:j], start: t.start, mem: t.mem}
 	})
 }
 

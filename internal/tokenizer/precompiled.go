@@ -38,7 +38,7 @@ func newPrecompiled(charsmap []byte) (normalizer, error) {
 }
 
 // find returns the replacement of the shortest prefix of s that has one; the rest of s is replaced with it (sic).
-func (p *precompiled) find(s string) (string, bool) {
+func (p *precompiled) find(s string) ([]byte, bool) {
 	unit := func(i uint32) uint32 {
 		if int(i) < len(p.units) {
 			return p.units[i]
@@ -54,44 +54,63 @@ func (p *precompiled) find(s string) (string, bool) {
 		at ^= uint32(s[i])
 		u := unit(at)
 		if u&(1<<31|0xFF) != uint32(s[i]) {
-			return "", false
+			return nil, false
 		}
 		at ^= offset(u)
 		if u>>8&1 == 1 {
 			from := int(unit(at) & (1<<31 - 1))
 			if from > len(p.blob) {
-				return "", false
+				return nil, false
 			}
 			b := p.blob[from:]
 			if end := bytes.IndexByte(b, 0); end >= 0 {
 				b = b[:end]
 			}
-			return string(b), true
+			return b, true
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // normalize replaces whole grapheme clusters of less than 6 bytes where they have a replacement, single characters
 // otherwise.
 func (p *precompiled) normalize(t text) text {
-	changed := false
-	chars := make([]change, 0, len(t.s))
-	replace := func(old string) bool {
-		content, ok := p.find(old)
+	var w *rewriter
+	done := 0 // bytes of t that are written
+	keep := func(end int) {
+		if w.pos == done {
+			w.keep(end)
+		} else {
+			for _, r := range t.s[done:end] {
+				w.put(r, 0)
+			}
+		}
+		done = end
+	}
+	replace := func(i, j int) bool {
+		content, ok := p.find(t.s[i:j])
 		if !ok {
 			return false
 		}
-		changed = true
-		surplus := utf8.RuneCountInString(content) - utf8.RuneCountInString(old)
-		for _, r := range content {
-			chars = append(chars, change{r, 0})
+		if w == nil {
+			w = rewrite(t)
 		}
-		for k := range max(surplus, 0) { // the last ones are additions
-			chars[len(chars)-1-k].n = 1
+		keep(i)
+		done = j
+		left := utf8.RuneCount(content)
+		surplus := left - utf8.RuneCountInString(t.s[i:j])
+		if left == 0 && len(w.to) > 0 { // without a character before it nothing is dropped, and the origins lag behind (sic)
+			w.skip(-surplus)
 		}
-		if surplus < 0 && len(chars) > 0 { // the last one takes the place of the rest
-			chars[len(chars)-1].n += surplus
+		for _, r := range string(content) {
+			switch left--; {
+			case left < surplus: // the last ones are additions
+				w.put(r, 1)
+			case left == 0: // the last one takes the place of the rest
+				w.put(r, surplus)
+			default:
+				w.put(r, 0)
+			}
 		}
 		return true
 	}
@@ -102,30 +121,19 @@ func (p *precompiled) normalize(t text) text {
 			n = len(cluster)
 		}
 		end := i + n
-		if n < 6 && replace(t.s[i:end]) {
+		if n < 6 && replace(i, end) {
 			i = end
 			continue
 		}
 		for i < end {
-			r, size := utf8.DecodeRuneInString(t.s[i:])
-			if !replace(t.s[i : i+size]) {
-				chars = append(chars, change{r, 0})
-			}
+			_, size := utf8.DecodeRuneInString(t.s[i:])
+			replace(i, i+size)
 			i += size
 		}
 	}
-	if !changed {
+	if w == nil {
 		return t
 	}
-	w := rewrite(t)
-	for _, c := range chars {
-		w.put(c.r, c.n)
-	}
+	keep(len(t.s))
 	return w.text()
-}
-
-// change is a character and what it changes (see rewriter.put).
-type change struct {
-	r rune
-	n int
 }

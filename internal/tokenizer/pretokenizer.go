@@ -198,61 +198,48 @@ func splitStage(c component) (stage, error) {
 	return byBehavior(p, c.Behavior, c.Invert)
 }
 
-// match is a run of a text that a pattern matches, or one between matches.
-type match struct {
-	start, end int
-	hit        bool
-}
-
-// cover returns the matches of p in s and the runs between them.
-func cover(p pattern, s string) ([]match, error) {
-	var all []match
-	done := 0
-	err := p.find(s, func(i, j int) {
-		if done < i {
-			all = append(all, match{done, i, false})
-		}
-		all = append(all, match{i, j, true})
-		done = j
-	})
-	if done < len(s) {
-		all = append(all, match{done, len(s), false})
-	}
-	return all, err
-}
-
 // byBehavior cuts a text at the matches of p; behavior tells what becomes of the matches themselves. invert: matches
 // and what lies between them change places.
 func byBehavior(p pattern, behavior string, invert bool) (stage, error) {
-	join := func(last, m match) bool { return false }
+	join := func(last, hit bool) bool { return false }
 	switch behavior {
 	case "Removed", "Isolated":
 	case "Contiguous":
-		join = func(last, m match) bool { return last.hit == m.hit }
+		join = func(last, hit bool) bool { return last == hit }
 	case "MergedWithPrevious":
-		join = func(last, m match) bool { return m.hit != invert && last.hit == invert }
+		join = func(last, hit bool) bool { return hit != invert && last == invert }
 	case "MergedWithNext":
-		join = func(last, m match) bool { return last.hit != invert && m.hit == invert }
+		join = func(last, hit bool) bool { return last != invert && hit == invert }
 	default:
 		return nil, fmt.Errorf("behavior %q is not supported", behavior)
 	}
 	return func(t text, out []text) ([]text, error) {
-		all, err := cover(p, t.s)
+		start, end, last := 0, 0, false // the part that is being joined; last: whether it ends with a match
+		flush := func() {
+			if start < end && (behavior != "Removed" || last == invert) {
+				out = append(out, t.slice(start, end))
+			}
+		}
+		next := func(to int, hit bool) {
+			if end == 0 || !join(last, hit) {
+				flush()
+				start = end
+			}
+			end, last = to, hit
+		}
+		err := p.find(t.s, func(i, j int) {
+			if end < i {
+				next(i, false)
+			}
+			next(j, true)
+		})
 		if err != nil {
 			return out, err
 		}
-		for i := 0; i < len(all); {
-			start, end := all[i].start, all[i].end
-			k := i + 1
-			for k < len(all) && join(all[k-1], all[k]) {
-				end = all[k].end
-				k++
-			}
-			if start < end && (behavior != "Removed" || all[i].hit == invert) {
-				out = append(out, t.slice(start, end))
-			}
-			i = k
+		if end < len(t.s) {
+			next(len(t.s), false)
 		}
+		flush()
 		return out, nil
 	}, nil
 }
@@ -286,8 +273,13 @@ func metaspaceStage(c component) (stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, _ := utf8.DecodeRuneInString(m.mark)
-	cutAtMark, err := byBehavior(runePattern(func(r rune) bool { return r == mark }), "MergedWithNext", false)
+	cutAtMarks := isolate(func(s string, i int) int {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		if n := strings.Index(s[i+size:], m.mark); n >= 0 {
+			return i + size + n
+		}
+		return len(s)
+	})
 	return func(t text, out []text) ([]text, error) {
 		t = replaceString(t, " ", m.mark)
 		if (m.scheme == "always" || m.scheme == "first" && t.start == 0) && !strings.HasPrefix(t.s, m.mark) {
@@ -296,6 +288,6 @@ func metaspaceStage(c component) (stage, error) {
 		if !m.split {
 			return append(out, t), nil
 		}
-		return cutAtMark(t, out)
-	}, err
+		return cutAtMarks(t, out)
+	}, nil
 }

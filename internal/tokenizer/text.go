@@ -11,21 +11,41 @@ type text struct {
 	s     string
 	from  []origin // one for each byte of s; nil: s is the input from start on, unchanged
 	start int      // where the piece begins in the input
+	mem   *arena   // holds from; nil: the heap does
 }
 
 // origin is the span of input bytes (always whole characters) that a byte of a changed text stands for.
 type origin struct{ start, end int32 }
 
+// arena is memory for the origins of one text's changes, used again for the next text.
+type arena struct{ block []origin }
+
+// take returns room for n origins.
+func (a *arena) take(n int) []origin {
+	if a == nil {
+		return make([]origin, 0, n)
+	}
+	used := len(a.block)
+	if used+n > cap(a.block) { // what was taken stays where it is
+		used, a.block = 0, make([]origin, 0, max(2*cap(a.block), n, 1<<10))
+	}
+	a.block = a.block[:used+n]
+	return a.block[used : used : used+n]
+}
+
+// free takes everything back.
+func (a *arena) free() { a.block = a.block[:0] }
+
 // slice returns bytes i to j of t.
 func (t text) slice(i, j int) text {
 	if t.from == nil {
-		return text{s: t.s[i:j], start: t.start + i}
+		return text{s: t.s[i:j], start: t.start + i, mem: t.mem}
 	}
 	start := t.start
 	if i < j {
 		start = int(t.from[i].start)
 	}
-	return text{s: t.s[i:j], from: t.from[i:j:j], start: start}
+	return text{s: t.s[i:j], from: t.from[i:j:j], start: start, mem: t.mem}
 }
 
 // span returns the input span of bytes i to j of t, widened to whole characters.
@@ -54,7 +74,7 @@ func (t text) origins() []origin {
 	if t.from != nil || t.s == "" {
 		return t.from
 	}
-	from := make([]origin, len(t.s))
+	from := t.mem.take(len(t.s))[:len(t.s)]
 	for i, r := range t.s {
 		n := utf8.RuneLen(r)
 		o := origin{int32(t.start + i), int32(t.start + i + n)}
@@ -77,9 +97,17 @@ type rewriter struct {
 
 func rewrite(t text) *rewriter {
 	w := &rewriter{old: t, from: t.origins()}
-	w.s.Grow(len(t.s) + 8)
-	w.to = make([]origin, 0, len(t.s)+8)
+	room := len(t.s)*3/2 + 8 // spaces that become '▁' fit
+	w.s.Grow(room)
+	w.to = t.mem.take(room)
 	return w
+}
+
+// room makes sure that n more bytes have place in w.to.
+func (w *rewriter) room(n int) {
+	if len(w.to)+n > cap(w.to) {
+		w.to = append(w.old.mem.take(2*(len(w.to)+n)), w.to...)
+	}
 }
 
 // put writes r. change 0: in place of the next old character; > 0: in addition; -n: in place of the next and of the n
@@ -112,6 +140,7 @@ func (w *rewriter) skip(n int) {
 
 func (w *rewriter) write(r rune, o origin) {
 	n, _ := w.s.WriteRune(r)
+	w.room(n)
 	for ; n > 0; n-- {
 		w.to = append(w.to, o)
 	}
@@ -119,6 +148,7 @@ func (w *rewriter) write(r rune, o origin) {
 
 // keep copies the old text up to byte end.
 func (w *rewriter) keep(end int) {
+	w.room(end - w.pos)
 	w.s.WriteString(w.old.s[w.pos:end])
 	w.to = append(w.to, w.from[w.pos:end]...)
 	w.pos = end
@@ -130,6 +160,7 @@ func (w *rewriter) replace(end int, content string) {
 	if end > 0 {
 		o = w.from[end-1]
 	}
+	w.room(len(content))
 	w.s.WriteString(content)
 	for range len(content) {
 		w.to = append(w.to, o)
@@ -137,7 +168,9 @@ func (w *rewriter) replace(end int, content string) {
 	w.pos = end
 }
 
-func (w *rewriter) text() text { return text{s: w.s.String(), from: w.to, start: w.old.start} }
+func (w *rewriter) text() text {
+	return text{s: w.s.String(), from: w.to, start: w.old.start, mem: w.old.mem}
+}
 
 // prepend puts prefix before t; it shares the origin of the first character.
 func prepend(t text, prefix string) text {
@@ -146,7 +179,7 @@ func prepend(t text, prefix string) text {
 	}
 	first := t.origins()
 	_, size := utf8.DecodeRuneInString(t.s)
-	from := make([]origin, 0, len(prefix)+len(t.s))
+	from := t.mem.take(len(prefix) + len(t.s))
 	for range len(prefix) {
 		from = append(from, first[0])
 	}
@@ -154,7 +187,7 @@ func prepend(t text, prefix string) text {
 	for range size {
 		from = append(from, first[size-1])
 	}
-	return text{s: prefix + t.s, from: append(from, first[size:]...), start: t.start}
+	return text{s: prefix + t.s, from: append(from, first[size:]...), start: t.start, mem: t.mem}
 }
 
 // sanitize returns s with every maximal ill-formed byte sequence replaced by U+FFFD, as Unicode recommends and as

@@ -46,31 +46,67 @@ type Encoding struct {
 func (t *Tokenizer) Encode(text string, special bool) (Encoding, error) {
 	st := t.acquire()
 	defer t.release(st)
-	return t.encode(text, special, st)
+	var out [1]Encoding
+	_, err := t.encodeAll(out[:], []string{text}, special, st)
+	return out[0], err
 }
 
+// batchChunk is how many texts of a batch one goroutine takes at a time, fewer where there are few.
+const batchChunk = 16
+
 // EncodeBatch encodes many texts on all cores, in order. Of several errors it returns that of the first text.
+// Neighbouring encodings share memory: one that is kept for long, without the others, is better cloned.
 func (t *Tokenizer) EncodeBatch(texts []string, special bool) ([]Encoding, error) {
+	workers := min(runtime.GOMAXPROCS(0), len(texts))
 	out := make([]Encoding, len(texts))
-	errs := make([]error, len(texts))
+	if workers == 0 {
+		return out, nil
+	}
+	size := min(batchChunk, (len(texts)-1)/(8*workers)+1)
+	errs := make([]error, (len(texts)-1)/size+1)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(texts)) {
+	for range workers {
 		wg.Go(func() {
 			st := t.acquire()
 			defer t.release(st)
-			for i := next.Add(1) - 1; i < int64(len(texts)); i = next.Add(1) - 1 {
-				out[i], errs[i] = t.encode(texts[i], special, st)
+			for chunk := int(next.Add(1) - 1); chunk < len(errs); chunk = int(next.Add(1) - 1) {
+				from, to := chunk*size, min(chunk*size+size, len(texts))
+				if i, err := t.encodeAll(out[from:to], texts[from:to], special, st); err != nil {
+					errs[chunk] = fmt.Errorf("text %d: %w", from+i, err)
+					next.Store(int64(len(errs))) // the chunks before this one are done or being done
+				}
 			}
 		})
 	}
 	wg.Wait()
-	for i, err := range errs {
+	for _, err := range errs {
 		if err != nil {
-			return nil, fmt.Errorf("text %d: %w", i, err)
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// encodeAll encodes texts to out, all in one allocation of ids and one of spans. After an error, failed is its text.
+func (t *Tokenizer) encodeAll(out []Encoding, texts []string, special bool, st *state) (failed int, err error) {
+	e := &st.result
+	e.IDs, e.Spans = e.IDs[:0], e.Spans[:0]
+	for i, s := range texts {
+		if err := t.encode(e, s, special, st); err != nil {
+			return i, err
+		}
+		st.ends = append(st.ends[:i], len(e.IDs))
+	}
+	ids, spans := make([]int32, len(e.IDs)), make([]Span, len(e.Spans))
+	copy(ids, e.IDs)
+	copy(spans, e.Spans)
+	from := 0
+	for i, to := range st.ends {
+		out[i] = Encoding{ids[from:to:to], spans[from:to:to]}
+		from = to
+	}
+	return 0, nil
 }
 
 func (t *Tokenizer) acquire() *state {
@@ -93,21 +129,20 @@ func (t *Tokenizer) release(st *state) {
 	}
 }
 
-func (t *Tokenizer) encode(input string, special bool, st *state) (Encoding, error) {
+// encode appends the tokens of input to e.
+func (t *Tokenizer) encode(e *Encoding, input string, special bool, st *state) error {
 	if len(input) > math.MaxInt32 {
-		return Encoding{}, fmt.Errorf("text: have %d bytes, want at most %d; encode it in parts", len(input), math.MaxInt32)
+		return fmt.Errorf("text: have %d bytes, want at most %d; encode it in parts", len(input), math.MaxInt32)
 	}
-	estimate := len(input)/4 + 8
-	e := Encoding{IDs: make([]int32, 0, estimate), Spans: make([]Span, 0, estimate)}
 	if special {
 		e.addSpecial(t.post.prefix, 0)
 	}
 	start := len(e.IDs)
 	err := t.walk(input, st, func(p text, i, j int) error {
-		return t.encodeWord(&e, p, i, j, st)
+		return t.encodeWord(e, p, i, j, st)
 	}, e.add)
 	if err != nil {
-		return Encoding{}, err
+		return err
 	}
 	if len(t.post.trims) > 0 {
 		body := Encoding{e.IDs[start:], e.Spans[start:]}
@@ -116,7 +151,7 @@ func (t *Tokenizer) encode(input string, special bool, st *state) (Encoding, err
 	if special {
 		e.addSpecial(t.post.suffix, len(input))
 	}
-	return e, nil
+	return nil
 }
 
 func (e *Encoding) add(id int32, span Span) {
@@ -133,7 +168,9 @@ func (e *Encoding) addSpecial(ids []int32, at int) {
 // walk calls word with each word of the input, bytes i to j of a piece, and added with each added token in it.
 func (t *Tokenizer) walk(input string, st *state, word func(p text, i, j int) error, added func(id int32, at Span)) error {
 	var err error
+	st.origins.free()
 	whole := sanitize(input)
+	whole.mem = &st.origins
 	t.added.raw.split(whole.s, func(i, j int) {
 		if err != nil {
 			return

@@ -101,7 +101,10 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 // clean1 encodes with a state of its own, so that nothing is cached.
-func clean1(tok *Tokenizer, s string) (Encoding, error) { return tok.encode(s, true, new(state)) }
+func clean1(tok *Tokenizer, s string) (e Encoding, err error) {
+	err = tok.encode(&e, s, true, new(state))
+	return e, err
+}
 
 func TestEncodeBatchError(t *testing.T) {
 	tok, err := parse(`{"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"<unk>"}}`)
