@@ -13,8 +13,9 @@ type state struct {
 	bytes   []byte
 	nodes   []node
 	origins arena
-	result  Encoding // of the texts that are being encoded, one after the other
-	ends    []int    // of each in result
+	matched []matched // the added tokens of the text
+	result  Encoding  // of the texts that are being encoded, one after the other
+	ends    []int     // of each in result
 }
 
 // shrink lets go of the text, and of buffers that a long one has made large.
@@ -28,6 +29,9 @@ func (st *state) shrink() {
 	}
 	if cap(st.symbols) > most || cap(st.heap) > most || cap(st.nodes) > most || cap(st.tokens) > most {
 		st.symbols, st.heap, st.nodes, st.tokens, st.fresh, st.bytes = nil, nil, nil, nil, nil, nil
+	}
+	if clear(st.matched[:cap(st.matched)]); cap(st.matched) > most {
+		st.matched = nil
 	}
 	if cap(st.origins.block) > 4*most {
 		st.origins.block = nil

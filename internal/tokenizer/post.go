@@ -113,12 +113,24 @@ func (p *postProcessor) template(c component) error {
 	return nil
 }
 
-// trimSpans takes white space off the spans; content returns the token of an id.
-func (p *postProcessor) trimSpans(e *Encoding, input string, content func(id int32) (string, bool)) {
+// matched is an added token in a text: its number among the tokens and the text it was found as, which has the white
+// space that it takes.
+type matched struct {
+	token int
+	text  string
+}
+
+// trimSpans takes white space off the spans: as much as the token begins and ends with, for an added token as the text
+// does that it was found as. content returns the token of an id.
+func (p *postProcessor) trimSpans(e *Encoding, input string, added []matched, content func(id int32) (string, bool)) {
 	for _, trim := range p.trims {
+		rest := added
 		for i := range e.Spans {
 			span := &e.Spans[i]
 			s, _ := content(e.IDs[i])
+			if len(rest) > 0 && rest[0].token == i {
+				s, rest = rest[0].text, rest[1:]
+			}
 			lead, trail := countSpaces(s)
 			if lead > 0 {
 				if trim.addedSpace && lead == 1 && (i == 0 || span.Start == 0) {

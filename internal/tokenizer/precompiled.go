@@ -76,8 +76,12 @@ func (p *precompiled) find(s string) ([]byte, bool) {
 // otherwise.
 func (p *precompiled) normalize(t text) text {
 	var w *rewriter
-	done := 0 // bytes of t that are written
+	done := 0        // bytes of t that are written
+	last := rune(-1) // the last character written, where it is an addition
 	keep := func(end int) {
+		if done < end {
+			last = -1
+		}
 		if w.pos == done {
 			w.keep(end)
 		} else {
@@ -100,16 +104,26 @@ func (p *precompiled) normalize(t text) text {
 		left := utf8.RuneCount(content)
 		surplus := left - utf8.RuneCountInString(t.s[i:j])
 		if left == 0 && len(w.to) > 0 { // without a character before it nothing is dropped, and the origins lag behind (sic)
+			if last >= 0 { // that one takes the place of what is dropped
+				w.to = w.to[:len(w.to)-utf8.RuneLen(last)]
+				for range utf8.RuneLen(last) {
+					w.to = append(w.to, w.from[w.pos])
+				}
+				last = -1
+			}
 			w.skip(-surplus)
 		}
 		for _, r := range string(content) {
 			switch left--; {
 			case left < surplus: // the last ones are additions
 				w.put(r, 1)
+				last = r
 			case left == 0: // the last one takes the place of the rest
 				w.put(r, surplus)
+				last = -1
 			default:
 				w.put(r, 0)
+				last = -1
 			}
 		}
 		return true

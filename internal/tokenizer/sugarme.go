@@ -119,7 +119,8 @@ func (p sugarmePreTokenizer) PreTokenize(in *sugarme.PreTokenizedString) (*sugar
 			}
 			splits = append(splits, sugarme.SplitIdx{Normalized: part(n, word.s, from)})
 			return nil
-		}, func(id int32, at Span) {
+		}, func(id int32, t text, i, j int) {
+			at := t.span(i, j)
 			content := n.GetNormalized()[at.Start:at.End]
 			whole := text{s: content, start: at.Start}
 			splits = append(splits, sugarme.SplitIdx{

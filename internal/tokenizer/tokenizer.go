@@ -138,15 +138,19 @@ func (t *Tokenizer) encode(e *Encoding, input string, special bool, st *state) e
 		e.addSpecial(t.post.prefix, 0)
 	}
 	start := len(e.IDs)
+	st.matched = st.matched[:0]
 	err := t.walk(input, st, func(p text, i, j int) error {
 		return t.encodeWord(e, p, i, j, st)
-	}, e.add)
+	}, func(id int32, p text, i, j int) {
+		st.matched = append(st.matched, matched{len(e.IDs) - start, p.s[i:j]})
+		e.add(id, p.span(i, j))
+	})
 	if err != nil {
 		return err
 	}
 	if len(t.post.trims) > 0 {
 		body := Encoding{e.IDs[start:], e.Spans[start:]}
-		t.post.trimSpans(&body, input, t.decoded)
+		t.post.trimSpans(&body, input, st.matched, t.decoded)
 	}
 	if special {
 		e.addSpecial(t.post.suffix, len(input))
@@ -165,8 +169,8 @@ func (e *Encoding) addSpecial(ids []int32, at int) {
 	}
 }
 
-// walk calls word with each word of the input, bytes i to j of a piece, and added with each added token in it.
-func (t *Tokenizer) walk(input string, st *state, word func(p text, i, j int) error, added func(id int32, at Span)) error {
+// walk calls word with each word of the input and added with each added token in it, bytes i to j of a piece.
+func (t *Tokenizer) walk(input string, st *state, word func(p text, i, j int) error, added func(id int32, p text, i, j int)) error {
 	var err error
 	st.origins.free()
 	whole := sanitize(input)
@@ -184,10 +188,10 @@ func (t *Tokenizer) walk(input string, st *state, word func(p text, i, j int) er
 				err = t.cut(run.slice(i, j), st, word)
 			}
 		}, func(token *AddedToken, i, j int) {
-			added(token.ID, run.span(i, j))
+			added(token.ID, run, i, j)
 		})
 	}, func(token *AddedToken, i, j int) {
-		added(token.ID, whole.span(i, j))
+		added(token.ID, whole, i, j)
 	})
 	return err
 }
