@@ -36,6 +36,11 @@ func Check() []CheckResult {
 			v := p.Min + 0.3*(p.Max-p.Min)
 			results = append(results, e.check(fmt.Sprintf("%s=%v", p.Name, v), Params{Values: map[string]float64{p.Name: v}}))
 		}
+		for _, c := range e.Choices {
+			for _, v := range c.Values[1:] {
+				results = append(results, e.check(c.Name+"="+v, Params{Choices: map[string]string{c.Name: v}}))
+			}
+		}
 	}
 	return results
 }
@@ -73,7 +78,7 @@ func (e entry) check(setting string, params Params) CheckResult {
 // definition evaluates the closed form, T² included, at the student's logits; detached quantities are taken at base.
 func (e entry) definition(p Params, student, base, teacher []float64, label int) float64 {
 	value := e.closed(position{
-		student: student, teacher: teacher, label: label, values: p.Values,
+		student: student, teacher: teacher, label: label, values: p.Values, choices: p.Choices,
 		q: probabilities(student, p.Temperature), p: probabilities(teacher, p.Temperature), detached: probabilities(base, p.Temperature),
 	})
 	if p.T2Scaling {
@@ -98,11 +103,12 @@ func (e entry) differences(p Params, student, teacher []float64, label int) []fl
 
 // position is what a closed form sees of one position.
 type position struct {
-	student, teacher []float64 // logits
+	student, teacher []float64 // logits, or what the rows hold
 	q, p             []float64 // their probabilities at the temperature
 	detached         []float64 // q for quantities that the gradient takes as constants
 	label            int
 	values           map[string]float64
+	choices          map[string]string
 }
 
 func probabilities(x []float64, temperature float64) []float64 {

@@ -1,4 +1,4 @@
-// Package loss compares one row of student logits with one row of teacher logits, or with a label, and gives the value and its gradient.
+// Package loss compares one row of the student's with one of the teacher's (logits, a hidden state, a query's scores), or with a label, and gives the value and its gradient.
 // It knows no batches, masks, means, threads or graphs; formulae and sources stand above each loss, one file each.
 package loss
 
@@ -12,8 +12,8 @@ import (
 	"kdistill/internal/suggest"
 )
 
-// Row returns the value of one position in nats and, where grad is not nil, adds scale·∂value/∂student to grad.
-// student, teacher and grad hold one number per token id [V]; teacher is nil where the loss has none.
+// Row returns the value of one position (that of a divergence in nats) and, where grad is not nil, adds scale·∂value/∂student to grad.
+// student, teacher and grad hold one number per token id [V], or what Definition.Rows says; teacher is nil where the loss has none.
 // label is the id to predict; a negative one gives 0 and no gradient where the loss needs it, other losses ignore it.
 // An id whose logit is -Inf in both rows is masked: no part of the vocabulary. A Row is safe for concurrent use.
 type Row[F kernel.Float] func(grad []F, scale F, student, teacher []F, label int) F
@@ -23,7 +23,19 @@ type Params struct {
 	Temperature float64            // divides both rows of logits; 0 means 1
 	T2Scaling   bool               // multiplies value and gradient by Temperature²
 	Values      map[string]float64 // by the names of Definition.Params; what is absent takes its default
+	Choices     map[string]string  // by the names of Definition.Choices
 }
+
+// Rows says what the rows of a loss hold.
+type Rows int
+
+// What rows hold.
+const (
+	Logits    Rows = iota // one for each token id
+	Hidden                // a hidden state
+	Scores                // of a query: one for each key that it sees, before the softmax
+	Relations             // the same between two of a layer's projections: queries, keys, values
+)
 
 // Param describes one entry of Params.Values.
 type Param struct {
@@ -33,13 +45,22 @@ type Param struct {
 	Doc               string
 }
 
+// Choice describes one entry of Params.Choices.
+type Choice struct {
+	Name   string
+	Values []string // the first is the default
+	Doc    string
+}
+
 // Definition describes a loss.
 type Definition struct {
 	Name, Doc, Paper string
+	Rows             Rows
 	Teacher          bool // compares with the teacher's row
 	Temperature      bool // takes a temperature other than 1
 	Metric           bool // a figure of evaluation: a Row without gradient, which ignores grad
 	Params           []Param
+	Choices          []Choice
 }
 
 // Loss is a loss with its settings, every default filled in.
@@ -153,7 +174,30 @@ func (d Definition) fill(p Params) (Params, error) {
 		values[name] = p.Values[name]
 	}
 	p.Values = values
-	return p, nil
+	var err error
+	p.Choices, err = d.choose(p.Choices)
+	return p, err
+}
+
+// choose returns choices with their defaults, checked.
+func (d Definition) choose(given map[string]string) (map[string]string, error) {
+	out := make(map[string]string, len(d.Choices))
+	var known []string
+	for _, c := range d.Choices {
+		known = append(known, c.Name)
+		out[c.Name] = c.Values[0]
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		i := slices.Index(known, name)
+		if i < 0 {
+			return nil, suggest.Unknown("parameter", name, known)
+		}
+		if !slices.Contains(d.Choices[i].Values, given[name]) {
+			return nil, suggest.Unknown(name, given[name], d.Choices[i].Values)
+		}
+		out[name] = given[name]
+	}
+	return out, nil
 }
 
 func (p Param) check(v float64) error {

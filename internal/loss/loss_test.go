@@ -11,14 +11,17 @@ func TestNewRefuses(t *testing.T) {
 		params Params
 		want   string
 	}{
-		{"forward_lk", Params{}, `loss: have "forward_lk", did you mean "forward_kl"? known: adaptive_kl, cross_entropy,`},
-		{"hidden", Params{}, `loss: have "hidden", known: adaptive_kl,`},
+		{"forward_lk", Params{}, `loss: have "forward_lk", did you mean "forward_kl"? known: adaptive_kl, attention_kl,`},
+		{"layers", Params{}, `loss: have "layers", known: adaptive_kl,`},
 		{"acceptance", Params{}, `loss: have "acceptance", known: adaptive_kl,`},
 		{"skew_kl", Params{Values: map[string]float64{"alfa": 0.1}}, `loss skew_kl: parameter: have "alfa", did you mean "alpha"? known: alpha`},
 		{"forward_kl", Params{Values: map[string]float64{"beta": 0.1}}, `loss forward_kl: parameter: have "beta", want none`},
 		{"generalized_jsd", Params{Values: map[string]float64{"beta": 1.5}}, `loss generalized_jsd: beta: have 1.5, want a number in [0, 1]`},
 		{"skew_kl", Params{Values: map[string]float64{"alpha": 1}}, `loss skew_kl: alpha: have 1, want a number in [0, 1)`},
 		{"adaptive_kl", Params{Values: map[string]float64{"mu": nan}}, `loss adaptive_kl: mu: have NaN, want a number in [0, 1]`},
+		{"attention_mse", Params{Choices: map[string]string{"on": "score"}}, `loss attention_mse: on: have "score", did you mean "scores"? known: probabilities, scores`},
+		{"attention_kl", Params{Choices: map[string]string{"on": "scores"}}, `loss attention_kl: parameter: have "on", want none`},
+		{"hidden_mse", Params{Temperature: 2}, `loss hidden_mse: temperature: have 2, want none`},
 		{"forward_kl", Params{Temperature: -1}, `loss forward_kl: temperature: have -1, want a number above 0`},
 		{"forward_kl", Params{Temperature: nan}, `loss forward_kl: temperature: have NaN, want a number above 0`},
 		{"cross_entropy", Params{Temperature: 2}, `loss cross_entropy: temperature: have 2, want none`},
@@ -58,6 +61,11 @@ func TestDefinitions(t *testing.T) {
 		for _, p := range d.Params {
 			if p.Doc == "" || p.check(p.Default) != nil || p.check(p.Min) != nil || !(p.Min < p.Max) {
 				t.Errorf("%s: incomplete parameter %+v", name, p)
+			}
+		}
+		for _, c := range d.Choices {
+			if c.Doc == "" || len(c.Values) < 2 {
+				t.Errorf("%s: incomplete choice %+v", name, c)
 			}
 		}
 	}

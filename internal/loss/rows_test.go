@@ -34,12 +34,17 @@ func variants(t *testing.T, f func(t *testing.T, e entry, l *Loss)) {
 				settings = append(settings, Params{Values: map[string]float64{p.Name: v}})
 			}
 		}
+		for _, c := range e.Choices {
+			for _, v := range c.Values[1:] {
+				settings = append(settings, Params{Choices: map[string]string{c.Name: v}})
+			}
+		}
 		for _, p := range settings {
 			l, err := New(name, p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Run(fmt.Sprintf("%s/T=%g,%v", name, l.Params.Temperature, l.Params.Values), func(t *testing.T) { f(t, e, l) })
+			t.Run(fmt.Sprintf("%s/T=%g,%v,%v", name, l.Params.Temperature, l.Params.Values, l.Params.Choices), func(t *testing.T) { f(t, e, l) })
 		}
 	}
 }
@@ -90,7 +95,7 @@ func TestGradientSumsToZero(t *testing.T) {
 			shifted[i] += 5
 		}
 		if math.Abs(l.Row64(nil, 0, shifted, teacher, 3)-value) > 1e-9 {
-			if l.Name != "logit_mse" {
+			if l.Name != "logit_mse" && l.Rows != Hidden && l.Params.Choices["on"] != "scores" {
 				t.Error("the value depends on a constant added to all logits")
 			}
 			return
@@ -225,6 +230,9 @@ func TestExtremeLogits(t *testing.T) {
 // A masked vocabulary, -Inf at the same ids, gives what the vocabulary without those ids gives, and no gradient at them.
 func TestMaskedIDs(t *testing.T) {
 	variants(t, func(t *testing.T, _ entry, l *Loss) {
+		if l.Rows == Hidden {
+			t.Skip("nothing is masked in a hidden state")
+		}
 		r := rand.New(rand.NewPCG(6, 8))
 		const ids = 1100
 		student, teacher := normal(r, ids, 3), normal(r, ids, 3)

@@ -1,4 +1,4 @@
-"""Writes testdata/golden/losses_torch.json: values and autograd gradients of every logit loss by PyTorch, in float64.
+"""Writes testdata/golden/losses_torch.json: values and autograd gradients of every loss on rows by PyTorch, in float64.
 
     python scripts/golden/losses.py testdata/golden/losses_torch.json
 
@@ -62,13 +62,13 @@ DIVERGENCES = {
 cases = []
 
 
-def add(name, values, temperature, t2, loss):
-    """loss: student logits -> one value per row"""
+def add(name, values, temperature, t2, loss, choices=None):
+    """loss: student logits (a hidden state, scores) -> one value per row"""
     z = student.clone().requires_grad_()
     value = loss(z) * (temperature**2 if t2 else 1)
     value.sum().backward()
     cases.append({
-        "loss": name, "values": values, "temperature": temperature, "t2_scaling": t2,
+        "loss": name, "values": values, **({"choices": choices} if choices else {}), "temperature": temperature, "t2_scaling": t2,
         "value": value.tolist(), "gradient": z.grad.tolist(),
     })
 
@@ -83,6 +83,18 @@ for name, (parameter, settings, divergence) in DIVERGENCES.items():
             log_p = F.log_softmax(teacher / temperature, dim=-1)
             add(name, {parameter: setting} if parameter else {}, temperature, t2,
                 lambda z: divergence(F.log_softmax(z / temperature, dim=-1), log_p, setting))
+
+
+# losses on features: the rows are hidden states, or a query's scores
+add("hidden_mse", {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1))
+add("hidden_mse", {}, 1, False, lambda z: F.mse_loss(F.normalize(z, dim=-1), F.normalize(teacher, dim=-1), reduction="none").mean(-1),
+    {"normalize": "true"})
+add("hidden_cosine", {}, 1, False,
+    lambda z: F.cosine_embedding_loss(z, teacher, torch.ones(ROWS), reduction="none"))
+add("attention_mse", {}, 1, False, lambda z: F.mse_loss(F.softmax(z, -1), F.softmax(teacher, -1), reduction="none").sum(-1))
+add("attention_mse", {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1), {"on": "scores"})
+for name in ["attention_kl", "relation_kl"]:
+    add(name, {}, 1, False, lambda z: kl(F.log_softmax(teacher, -1), F.log_softmax(z, -1)))
 
 with open(sys.argv[1], "w") as f:
     head = {
