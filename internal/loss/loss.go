@@ -152,7 +152,7 @@ func (d Definition) fill(p Params) (Params, error) {
 		return p, fmt.Errorf("temperature: have %v, want a number above 0", p.Temperature)
 	}
 	if !d.Temperature && p.Temperature != 1 {
-		return p, fmt.Errorf("temperature: have %v, want none: this loss compares logits as they are", p.Temperature)
+		return p, fmt.Errorf("temperature: have %v, want none: this loss has no temperature", p.Temperature)
 	}
 	if !d.Temperature && p.T2Scaling {
 		return p, fmt.Errorf("t2_scaling: have true, want none: this loss has no temperature")
