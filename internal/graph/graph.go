@@ -3,6 +3,8 @@ package graph
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -108,23 +110,32 @@ func width(n *Node) int { s := n.Shape(); return s[len(s)-1] }
 
 // Program is a compiled graph.
 type Program struct {
+	Trained []*Param // the weights that get a gradient, those of the cost
+
 	g       *Graph
 	machine gorgonia.VM
 	plan    *plan
 	arena   *Arena
 }
 
-// Compile differentiates cost (nil: forward only) with respect to every trained weight, lays out memory, and compiles the tape.
-// Values of kept nodes survive a run; those of others are garbage afterwards.
+// Compile differentiates cost (nil: forward only) with respect to every trained weight that it hangs on, lays out memory, and compiles the tape.
+// Values of kept nodes survive a run; those of others are garbage afterwards. What neither cost nor a kept node needs is not computed.
 func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
+	program := &Program{g: g, arena: arena}
+	unused := g.unused(cost, keep)
 	if cost != nil {
 		var wrt gorgonia.Nodes
+		seen := map[*Param]bool{}
 		for _, n := range g.expr.AllNodes() {
-			if g.trained(n) {
-				wrt = append(wrt, n)
+			if !g.trained(n) || unused[n] {
+				continue
+			}
+			wrt = append(wrt, n)
+			if p := g.params[n]; !seen[p] {
+				program.Trained, seen[p] = append(program.Trained, p), true
 			}
 		}
 		if len(wrt) > 0 {
@@ -137,6 +148,9 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 			}
 		}
 	}
+	if len(unused) > 0 {
+		g.expr = g.expr.Subgraph(slices.DeleteFunc(slices.Clone(g.expr.AllNodes()), func(n *Node) bool { return unused[n] })...)
+	}
 	seen := map[uint32]*Node{}
 	for _, n := range g.expr.AllNodes() {
 		if other := seen[n.Hashcode()]; other != nil {
@@ -144,12 +158,42 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 		}
 		seen[n.Hashcode()] = n
 	}
-	p, err := g.layout(keep)
-	if err != nil {
+	var err error
+	if program.plan, err = g.layout(keep); err != nil {
 		return nil, err
 	}
-	arena.reserve(p.size)
-	return &Program{g: g, machine: gorgonia.NewTapeMachine(g.expr), plan: p, arena: arena}, nil
+	arena.reserve(program.plan.size)
+	program.machine = gorgonia.NewTapeMachine(g.expr)
+	return program, nil
+}
+
+// unused returns the ops and weights that neither cost nor a kept node is made from; none where there is neither.
+func (g *Graph) unused(cost *Node, keep []*Node) map[*Node]bool {
+	unused := map[*Node]bool{}
+	if cost == nil && len(keep) == 0 {
+		return unused
+	}
+	for _, n := range g.expr.AllNodes() {
+		unused[n] = g.byNode[n] != nil || g.params[n] != nil
+	}
+	maps.DeleteFunc(unused, func(_ *Node, is bool) bool { return !is })
+	var use func(n *Node)
+	use = func(n *Node) {
+		delete(unused, n)
+		if o := g.byNode[n]; o != nil {
+			for _, operand := range o.in {
+				if unused[operand] {
+					use(operand)
+				}
+			}
+		}
+	}
+	for _, n := range append([]*Node{cost}, keep...) {
+		if n != nil {
+			use(n)
+		}
+	}
+	return unused
 }
 
 // Run executes the program once on a batch. The error names the op; a cancelled context ends it between two ops.

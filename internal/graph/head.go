@@ -1,11 +1,14 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 	"kdistill/internal/kernel"
+	"kdistill/internal/loss"
 )
 
 // Head turns hidden states into logits: z = h · Wᵀ + b, and where there is a softcap c, c·tanh(z/c) of that.
@@ -22,18 +25,39 @@ type Teacher struct {
 }
 
 // Loss adds head and losses over the final hidden states [N, D]: a scalar node Σ_terms Scale · Σ_positions value, and where the per-position
-// values will be. teacher may be nil when no term needs one. A term that compares with the teacher uses the first min(V_s, V_t) ids.
-func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term) (*Node, *Losses) {
-	l := &Losses{Terms: terms}
-	if g.err == nil {
-		for _, t := range terms {
-			if t.Loss.Teacher && teacher == nil {
-				g.Fail(fmt.Errorf("loss %s: it compares with a teacher, and there is none", t.Loss.Name))
-			}
+// values will be. teacher may be nil when no term needs one. A term that compares logits with the teacher's uses the first min(V_s, V_t) ids.
+// Terms on features are the sums of their features; the head is added only where there is a term on logits.
+func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, features ...*Feature) (*Node, *Losses) {
+	l := &Losses{Terms: terms, Values: make([][]float64, len(terms))}
+	for i, t := range terms {
+		l.Values[i] = make([]float64, g.Rows())
+		if t.Loss.Rows != loss.Logits {
+			continue
+		}
+		l.logits = append(l.logits, i)
+		if t.Loss.Teacher && teacher == nil {
+			g.Fail(fmt.Errorf("loss %s: it compares with a teacher, and there is none", t.Loss.Name))
 		}
 	}
-	n := dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teacher) }, func() *Node { return headLoss[float64](g, l, hidden, head, teacher) })
-	return n, l
+	for i, t := range terms {
+		if t.Loss.Rows != loss.Logits && !slices.ContainsFunc(features, func(f *Feature) bool { return f.Term == i }) {
+			g.Fail(fmt.Errorf("loss %s: it compares features, and none are given", t.Loss.Name))
+		}
+	}
+	if len(terms) == 0 {
+		g.Fail(errors.New("there is no loss"))
+	}
+	var parts []*Node
+	if len(l.logits) > 0 {
+		parts = append(parts, dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teacher) }, func() *Node { return headLoss[float64](g, l, hidden, head, teacher) }))
+	}
+	for _, f := range features {
+		parts = append(parts, dispatch(g, func() *Node { return hiddenLoss[float32](g, l, f) }, func() *Node { return hiddenLoss[float64](g, l, f) }))
+	}
+	if len(features) == 0 && len(parts) == 1 {
+		return parts[0], l
+	}
+	return g.sum(l, features, parts), l
 }
 
 // Logits adds the head alone, without gradient: [N, V], for generation.

@@ -98,6 +98,9 @@ func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
 func TestHeadOfEveryLoss(t *testing.T) {
 	for _, name := range loss.Names() {
 		definition, _ := loss.Lookup(name)
+		if definition.Rows != loss.Logits {
+			continue // see features_test.go
+		}
 		for _, teacherVocab := range []int{0, 7, 5, 9} { // the student's is 7
 			if definition.Teacher && teacherVocab == 0 {
 				continue

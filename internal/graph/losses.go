@@ -11,18 +11,20 @@ import (
 // positions that it counts in the whole optimizer step; it is read at every run.
 type Term struct {
 	Loss     *loss.Loss
-	Attended bool // count every real token, not only those with a label
+	Attended bool // count every real token, not only those with a label; a term on features always does
+	First    bool // of a term on features: count the first token of each document only
 	Scale    float64
 }
 
-// Losses is the fused head and loss: it never holds logits of more than a chunk of positions.
+// Losses are the terms of an objective. Those on logits are fused with the head, which never holds logits of more than a chunk of positions.
 type Losses struct {
 	Terms []*Term
 	// Values holds each term's value at each position after a run, [terms][N]; 0 where the term doesn't count.
 	Values [][]float64
 
-	rows  []int32 // positions that some term counts
-	chunk int
+	logits []int   // the terms on logits
+	rows   []int32 // positions that some of them counts
+	chunk  int
 }
 
 // A chunk's logits and their gradient take up to headBudget elements (96 MB of float32), or those of headRows positions where these are more:
@@ -49,10 +51,6 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 	}
 	l.chunk = min(n, max(headRows, headBudget/perRow/32*32))
 	l.rows = make([]int32, 0, n)
-	l.Values = make([][]float64, len(l.Terms))
-	for i := range l.Values {
-		l.Values[i] = make([]float64, n)
-	}
 
 	total := gorgonia.Value(scalar(g.dtype))
 	o := &op{
@@ -80,7 +78,7 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 		logits, hs, tlogits, ht, grad, dhs, dh := part[0], part[1], part[2], part[3], part[4], part[5], part[6]
 		labels, attended := ints(in[0]), ints(in[1])
 		l.count(labels, attended)
-		for i := range l.Values {
+		for _, i := range l.logits {
 			clear(l.Values[i])
 		}
 		clear(dh)
@@ -117,7 +115,7 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 				put(dh, dhs, counted, s.width)
 			}
 		}
-		setScalar(out, l.total())
+		setScalar(out, l.total(l.logits))
 	}
 	o.operations = func([]gorgonia.Value) float64 {
 		products := s.width * s.vocab
@@ -178,8 +176,8 @@ func rowValue[F kernel.Float](t *Term, dz, z, y []F, label int) F {
 // count lists the positions that some term needs.
 func (l *Losses) count(labels, attended []int32) {
 	all := false
-	for _, t := range l.Terms {
-		all = all || t.Attended
+	for _, i := range l.logits {
+		all = all || l.Terms[i].Attended
 	}
 	l.rows = l.rows[:0]
 	for i, y := range labels {
@@ -189,20 +187,20 @@ func (l *Losses) count(labels, attended []int32) {
 	}
 }
 
-// position evaluates every term that counts position p.
+// position evaluates every term on logits that counts position p.
 func (l *Losses) position(p, label int, value func(term, label int) float64) {
-	for i, t := range l.Terms {
-		if label >= 0 || t.Attended {
+	for _, i := range l.logits {
+		if label >= 0 || l.Terms[i].Attended {
 			l.Values[i][p] = value(i, label)
 		}
 	}
 }
 
-// total adds up the weighted values in a fixed order, in float64.
-func (l *Losses) total() float64 {
+// total adds up the weighted values of some terms in a fixed order, in float64.
+func (l *Losses) total(terms []int) float64 {
 	sum := 0.0
-	for i, t := range l.Terms {
-		sum += t.Scale * l.Sum(i)
+	for _, i := range terms {
+		sum += l.Terms[i].Scale * l.Sum(i)
 	}
 	return sum
 }

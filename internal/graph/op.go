@@ -30,6 +30,7 @@ type op struct {
 	name     string
 	id       uint32
 	operands []hm.Type
+	in       []*Node
 	result   hm.Type
 	shape    tensor.Shape
 	diff     []bool         // operands that get a gradient
@@ -119,7 +120,7 @@ func (g *Graph) apply(o *op, in ...*Node) *Node {
 		in[i] = g.forBackward(n)
 		o.operands = append(o.operands, n.Type())
 	}
-	o.g = g
+	o.g, o.in = g, in
 	if o.result == nil {
 		o.result = g.tensorType(len(o.shape))
 	}

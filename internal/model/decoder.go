@@ -161,7 +161,7 @@ func (d *decoder) Forward(b *nn.Builder) Outputs {
 	embedding := init
 	embedding.Zero = int(d.padding)
 	x := b.Embedding(b.Weight("model.embed_tokens.weight", embedding, d.info.Vocab, w), b.Inputs.Tokens, 0, d.padding)
-	hidden := []*graph.Node{x}
+	hidden, attention := []*graph.Node{x}, []Attention(nil)
 	for i := range d.info.Layers {
 		name := fmt.Sprintf("model.layers.%d.", i)
 		skip := graph.Fork(x)
@@ -170,12 +170,15 @@ func (d *decoder) Forward(b *nn.Builder) Outputs {
 			nn.Projection{Name: name + "self_attn.q_proj", Out: h.H * h.D, Bias: d.biasQKV, Init: init},
 			nn.Projection{Name: name + "self_attn.k_proj", Out: h.KV * h.D, Bias: d.biasQKV, Init: init},
 			nn.Projection{Name: name + "self_attn.v_proj", Out: h.KV * h.D, Bias: d.biasQKV, Init: init})
+		projected := qkv
 		if d.headNorm {
 			qkv = b.HeadNorm(qkv, b.Weight(name+"self_attn.q_norm.weight", nn.Ones, h.D), 0, h.H, d.eps)
 			qkv = b.HeadNorm(qkv, b.Weight(name+"self_attn.k_norm.weight", nn.Ones, h.D), h.H*h.D, h.KV, d.eps)
 		}
 		h.Window = d.windows[i]
-		a := b.Attention(b.Rotary(qkv, h, d.rope), h)
+		rotated := b.Rotary(qkv, h, d.rope)
+		attention = append(attention, Attention{h, projected, rotated})
+		a := b.Attention(rotated, h)
 		x = b.Close(skip, b.Project(a, h.H*h.D, nil, nn.Projection{Name: name + "self_attn.o_proj", Out: w, Bias: d.biasO, Init: init}))
 
 		skip = graph.Fork(x)
@@ -187,5 +190,5 @@ func (d *decoder) Forward(b *nn.Builder) Outputs {
 		hidden = append(hidden, x)
 	}
 	hidden[len(hidden)-1] = b.RMS(x, "model.norm", w, d.eps, nil)
-	return Outputs{Hidden: hidden, Head: head(b, d.info, w, init)}
+	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, d.info, w, init)}
 }

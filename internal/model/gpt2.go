@@ -58,7 +58,7 @@ func (m *gpt2) Forward(b *nn.Builder) Outputs {
 	x := b.Add(
 		b.Embedding(b.Weight("transformer.wte.weight", init, m.info.Vocab, w), b.Inputs.Tokens, 0, -1),
 		b.Embedding(b.Weight("transformer.wpe.weight", init, m.info.Positions, w), b.Inputs.Positions, 0, -1))
-	hidden := []*graph.Node{x}
+	hidden, attention := []*graph.Node{x}, []Attention(nil)
 	for i := range m.info.Layers {
 		name := fmt.Sprintf("transformer.h.%d.", i)
 		h.Scale = 1
@@ -70,8 +70,9 @@ func (m *gpt2) Forward(b *nn.Builder) Outputs {
 		}
 		skip := graph.Fork(x)
 		n := b.Layer(x, name+"ln_1", w, m.eps, skip)
-		a := b.Attention(b.Conv1D(n, w, nn.Projection{Name: name + "attn.c_attn", Out: 3 * w, Bias: true, Init: init}), h)
-		x = b.Close(skip, b.Conv1D(a, w, nn.Projection{Name: name + "attn.c_proj", Out: w, Bias: true, Init: residual}))
+		qkv := b.Conv1D(n, w, nn.Projection{Name: name + "attn.c_attn", Out: 3 * w, Bias: true, Init: init})
+		attention = append(attention, Attention{h, qkv, qkv})
+		x = b.Close(skip, b.Conv1D(b.Attention(qkv, h), w, nn.Projection{Name: name + "attn.c_proj", Out: w, Bias: true, Init: residual}))
 
 		skip = graph.Fork(x)
 		n = b.Layer(x, name+"ln_2", w, m.eps, skip)
@@ -80,7 +81,7 @@ func (m *gpt2) Forward(b *nn.Builder) Outputs {
 		hidden = append(hidden, x)
 	}
 	hidden[len(hidden)-1] = b.Layer(x, "transformer.ln_f", w, m.eps, nil)
-	return Outputs{Hidden: hidden, Head: head(b, m.info, w, init)}
+	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, w, init)}
 }
 
 // activation reads the name of an elementwise activation as transformers spells it.

@@ -4,6 +4,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"gorgonia.org/tensor"
 	"kdistill/internal/graph"
+	"kdistill/internal/loss"
 	"kdistill/internal/nn"
 )
 
@@ -67,9 +69,18 @@ func (i Info) Logits() int {
 type Outputs struct {
 	// Hidden is indexed as transformers does: 0 is the first layer's input, i the output of layer i, the last after the final norm.
 	Hidden []*graph.Node
-	Head   graph.Head // without a Weight: a bare encoder
+	// Attention is that of each layer: what an architecture does not list, losses on attention and relations cannot use.
+	Attention []Attention
+	Head      graph.Head // without a Weight: a bare encoder
 	// Transformed is what a task head makes of the last hidden state before its last layer, which is Head; nil: nothing.
 	Transformed *graph.Node
+}
+
+// Attention is what a layer's scores are made from: queries, keys and values side by side, [N, Heads.Width()].
+type Attention struct {
+	Heads     graph.Heads
+	Projected *graph.Node // as the projections give them
+	Rotated   *graph.Node // as the scores are made from them: after the norms of heads and the rotary embedding
 }
 
 // Final is what the head reads: the last hidden state, or what a task head makes of it.
@@ -78,6 +89,36 @@ func (o Outputs) Final() *graph.Node {
 		return o.Transformed
 	}
 	return o.Hidden[len(o.Hidden)-1]
+}
+
+// Feature names a value inside a model.
+type Feature struct {
+	Rows  loss.Rows // what it is to make rows of; Logits: the final hidden state, which the head reads
+	Layer int       // of hidden states as in Outputs.Hidden, of others from 1; not used for Logits
+}
+
+// Feature returns a feature's node: an error says what there is.
+func (o Outputs) Feature(f Feature) (*graph.Node, error) {
+	from, layers := 1, len(o.Attention)
+	switch f.Rows {
+	case loss.Logits:
+		return o.Final(), nil
+	case loss.Hidden:
+		from, layers = 0, len(o.Hidden)-1
+	default:
+		if layers == 0 {
+			return nil, errors.New("its architecture shows no attention: losses on hidden states and logits are possible")
+		}
+	}
+	switch {
+	case f.Layer < from || f.Layer > layers:
+		return nil, fmt.Errorf("have layer %d, want %d to %d", f.Layer, from, layers)
+	case f.Rows == loss.Hidden:
+		return o.Hidden[f.Layer], nil
+	case f.Rows == loss.Scores:
+		return o.Attention[f.Layer-1].Rotated, nil
+	}
+	return o.Attention[f.Layer-1].Projected, nil
 }
 
 // architecture is a registered model type.
@@ -164,17 +205,28 @@ func (d *declared) Param(name string, init nn.Init, shape ...int) (*graph.Param,
 
 // Parameters lists a model's parameters in the order of their first use: Forward is the only place that names them.
 func Parameters(m Model) ([]Spec, error) {
+	_, specs, err := declare(m)
+	return specs, err
+}
+
+// Shapes returns the outputs of a model without weights, for a single position: what they are and how wide.
+func Shapes(m Model) (Outputs, error) {
+	out, _, err := declare(m)
+	return out, err
+}
+
+func declare(m Model) (Outputs, []Spec, error) {
 	d := &declared{seen: map[string]*graph.Param{}}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, 1, 1), Weights: d}
-	m.Forward(b)
+	out := m.Forward(b)
 	weights := 0
 	for _, s := range d.specs {
 		weights += tensor.Shape(s.Shape).TotalSize()
 	}
 	if weights > maxWeights {
-		return nil, fmt.Errorf("config.json describes %d weights, want at most %d: check its sizes", weights, maxWeights)
+		return out, nil, fmt.Errorf("config.json describes %d weights, want at most %d: check its sizes", weights, maxWeights)
 	}
-	return d.specs, b.Err()
+	return out, d.specs, b.Err()
 }
 
 // maxWeights is beyond every machine's memory.

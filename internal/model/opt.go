@@ -71,7 +71,7 @@ func (m *opt) Forward(b *nn.Builder) Outputs {
 		x = b.Project(x, m.embed, nil, nn.Projection{Name: base + "project_in", Out: w, Init: init})
 	}
 	x = b.Add(x, b.Embedding(b.Weight(base+"embed_positions.weight", init, m.info.Positions+2, w), b.Inputs.Positions, 2, -1))
-	hidden := []*graph.Node{x}
+	hidden, attention := []*graph.Node{x}, []Attention(nil)
 	// sublayer is x + f(norm(x)), or norm(x + f(x)): the first op of the block takes the residual's gradient along.
 	sublayer := func(x *graph.Node, norm string, f func(x *graph.Node, skip *graph.Skip) *graph.Node) *graph.Node {
 		skip := graph.Fork(x)
@@ -84,6 +84,7 @@ func (m *opt) Forward(b *nn.Builder) Outputs {
 		name := fmt.Sprintf("%slayers.%d.", base, i)
 		x = sublayer(x, name+"self_attn_layer_norm", func(x *graph.Node, skip *graph.Skip) *graph.Node {
 			qkv := project(x, skip, w, []string{name + "self_attn.q_proj", name + "self_attn.k_proj", name + "self_attn.v_proj"}, w)
+			attention = append(attention, Attention{m.heads, qkv, qkv})
 			return project(b.Attention(qkv, m.heads), nil, w, []string{name + "self_attn.out_proj"}, w)
 		})
 		x = sublayer(x, name+"final_layer_norm", func(x *graph.Node, skip *graph.Skip) *graph.Node {
@@ -98,5 +99,5 @@ func (m *opt) Forward(b *nn.Builder) Outputs {
 		x = b.Project(x, w, nil, nn.Projection{Name: base + "project_out", Out: m.embed, Init: init})
 	}
 	hidden[len(hidden)-1] = x
-	return Outputs{Hidden: hidden, Head: head(b, m.info, m.embed, init)}
+	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, m.embed, init)}
 }

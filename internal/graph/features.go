@@ -1,0 +1,106 @@
+package graph
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+	"kdistill/internal/kernel"
+)
+
+// Feature is a part of a term on features: a layer of the student's and one of the teacher's.
+type Feature struct {
+	Term             int   // which one it is a part of
+	Student, Teacher *Node // hidden states [N, D], D the same for both
+
+	values []float64 // [N]
+}
+
+// counts reports whether a term on features counts a position.
+func (t *Term) counts(attended, position int32) bool {
+	return attended != 0 && (!t.First || position == 0)
+}
+
+// hiddenLoss is the sum over positions of a row function on hidden states.
+func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
+	n, d, term := g.Rows(), width(f.Student), l.Terms[f.Term]
+	if have := width(f.Teacher); have != d {
+		g.Fail(fmt.Errorf("loss %s: the student's hidden state has width %d, the teacher's %d", term.Loss.Name, d, have))
+		return nil
+	}
+	f.values = make([]float64, n)
+	// each calls the row function at every position that counts, with the row of grad where there is one.
+	each := func(grad []F, in []gorgonia.Value, done func(position int, value F)) {
+		student, teacher, attended, positions := floats[F](in[0]), floats[F](in[1]), ints(in[2]), ints(in[3])
+		kernel.Parallel(n, func(i int) {
+			if !term.counts(attended[i], positions[i]) {
+				return
+			}
+			var row []F
+			if grad != nil {
+				row = grad[i*d : (i+1)*d]
+			}
+			done(i, rowValue(term, row, student[i*d:(i+1)*d], teacher[i*d:(i+1)*d], 0))
+		})
+	}
+	return g.apply(&op{
+		name: "hidden loss", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
+		diff: []bool{true, false, false, false},
+		run: func(out gorgonia.Value, in []gorgonia.Value) {
+			clear(f.values)
+			each(nil, in, func(i int, value F) { f.values[i] = float64(value) })
+			setScalar(out, f.total(term))
+		},
+		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
+			dx := g.apply(&op{
+				name: "hidden loss backward", shape: f.Student.Shape(), inPlace: -1,
+				run: func(out gorgonia.Value, in []gorgonia.Value) {
+					grad := floats[F](out)
+					clear(grad)
+					each(grad, in, func(int, F) {})
+				},
+			}, in...)
+			return gorgonia.Nodes{dx, nil, nil, nil}, g.err
+		},
+	}, f.Student, f.Teacher, g.Inputs.Attended, g.Inputs.Positions)
+}
+
+// total is the weighted sum over positions.
+func (f *Feature) total(t *Term) float64 {
+	sum := 0.0
+	for _, v := range f.values {
+		sum += v
+	}
+	return t.Scale * sum
+}
+
+// sum adds up the parts of the objective, and the features of each term at each position.
+func (g *Graph) sum(l *Losses, features []*Feature, parts []*Node) *Node {
+	diff := make([]bool, len(parts))
+	for i := range diff {
+		diff[i] = true
+	}
+	return g.apply(&op{
+		name: "sum of losses", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1, diff: diff,
+		run: func(out gorgonia.Value, _ []gorgonia.Value) {
+			total := l.total(l.logits)
+			for _, f := range features {
+				clear(l.Values[f.Term])
+			}
+			for _, f := range features {
+				for i, v := range f.values {
+					l.Values[f.Term][i] += v
+				}
+				total += f.total(l.Terms[f.Term])
+			}
+			setScalar(out, total)
+		},
+		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
+			grads := make(gorgonia.Nodes, len(in))
+			for i := range grads {
+				grads[i] = dout
+			}
+			return grads, nil
+		},
+	}, parts...)
+}
