@@ -18,3 +18,6 @@ func WriteFile(path string, data []byte) error {
 	}
 	return d.SyncDir(filepath.Dir(path))
 }
+
+// SyncDir makes the names in a folder durable.
+func SyncDir(dir string) error { return realDisk{}.SyncDir(dir) }
