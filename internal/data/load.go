@@ -43,6 +43,8 @@ func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*D
 		select {
 		case <-j.done:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // the job may have been left undone
 			return nil, ctx.Err()
 		}
 		if j.file == len(d.files) {
