@@ -1,4 +1,4 @@
-// Package data turns files of text or token ids into batches of token rows with shifted labels, in a seeded order that can be resumed.
+// Package data turns files of text or token ids into batches of token rows with what they predict, in a seeded order that can be resumed.
 // It keeps a whole data set's ids in memory, and knows no model, no loss and no configuration file.
 package data
 
@@ -7,6 +7,17 @@ import "kdistill/internal/tokenizer"
 // Ignore is the label of a position that predicts nothing.
 const Ignore int32 = -100
 
+// Task is what a model predicts, and so what documents are turned into.
+type Task string
+
+// The zero Task is Causal.
+const (
+	Causal         Task = "causal"         // at each token the next one
+	Masked         Task = "masked"         // tokens that were hidden, where they stood
+	Classification Task = "classification" // at its first token the class of a document, or a number
+	NoTask         Task = "none"           // nothing: the tokens are there for losses on features
+)
+
 // Encoder is what loading needs of a *tokenizer.Tokenizer. Encode must be safe for concurrent use and give slices that the caller may change.
 type Encoder interface {
 	Encode(text string, special bool) (tokenizer.Encoding, error)
@@ -14,21 +25,26 @@ type Encoder interface {
 	Suffix() []int32 // put behind every text
 	EOS() int32      // -1: none
 	VocabSize() int  // largest id + 1
+
+	MASK() int32                   // stands for hidden tokens; -1: none
+	Special(id int32) bool         // tokens that are never hidden
+	Pair() (tokenizer.Pair, error) // what is put around two texts
 }
 
 // Batch is a block of B rows of T positions; every slice is [B*T], row after row.
 type Batch struct {
 	B, T       int
-	Tokens     []int32 // 0 at padding
-	Labels     []int32 // what position i predicts, Ignore where it predicts nothing; already shifted for decoders; never reaches into another document
-	Segments   []int32 // number of the document piece within its row, from 0; -1: padding
-	Positions  []int32 // from 0 in each piece
-	Documents  []int32 // index of the document in the Dataset; -1: padding
-	TokenTypes []int32 // 0 in the first sentence of a pair, 1 in the second; nil: all 0
-	Bytes      []int32 // source bytes that the predicted token covers, 0 where nothing is predicted; nil where the Dataset keeps no bytes
+	Tokens     []int32   // 0 at padding
+	Labels     []int32   // what position i predicts (Causal: the next token), Ignore where it predicts nothing; never reaches into another document
+	Segments   []int32   // number of the document piece within its row, from 0; -1: padding
+	Positions  []int32   // from 0 in each piece
+	Documents  []int32   // index of the document in the Dataset; -1: padding
+	Bytes      []int32   // source bytes that the predicted token covers, 0 where nothing is predicted; nil where the Dataset keeps no bytes
+	TokenTypes []int32   // 0 in the first sentence of a pair, 1 in the second; nil: all 0
+	Targets    []float32 // the number that position i predicts, where it has a label; nil: labels are ids or classes
 }
 
-func newBatch(rows, length int, withBytes bool) *Batch {
+func (d *Dataset) newBatch(rows, length int) *Batch {
 	n := rows * length
 	b := &Batch{
 		B: rows, T: length,
@@ -38,8 +54,14 @@ func newBatch(rows, length int, withBytes bool) *Batch {
 	for i := range n {
 		b.Labels[i], b.Segments[i], b.Documents[i] = Ignore, -1, -1
 	}
-	if withBytes {
+	if d.bytes != nil {
 		b.Bytes = make([]int32, n)
+	}
+	if d.typed {
+		b.TokenTypes = make([]int32, n)
+	}
+	if d.targets != nil {
+		b.Targets = make([]float32, n)
 	}
 	return b
 }
@@ -52,11 +74,14 @@ func (b *Batch) Rows(i, j int) *Batch {
 		Tokens: b.Tokens[lo:hi], Labels: b.Labels[lo:hi], Segments: b.Segments[lo:hi],
 		Positions: b.Positions[lo:hi], Documents: b.Documents[lo:hi],
 	}
+	if b.Bytes != nil {
+		view.Bytes = b.Bytes[lo:hi]
+	}
 	if b.TokenTypes != nil {
 		view.TokenTypes = b.TokenTypes[lo:hi]
 	}
-	if b.Bytes != nil {
-		view.Bytes = b.Bytes[lo:hi]
+	if b.Targets != nil {
+		view.Targets = b.Targets[lo:hi]
 	}
 	return view
 }

@@ -16,10 +16,23 @@ type Dataset struct {
 	ids    []int32 // of all documents
 	labels []int32 // labels[i] belongs to ids[i], as in transformers; nil: each token is its own label
 	bytes  []int32 // source bytes that ids[i] covers; nil: not kept
+	types  []int32 // token types of ids that are taken as they are; nil: all 0
+	begins []bool  // ids[i] begins a word; nil: not kept
 	start  []int   // document i is [start[i], start[i+1])
 	files  []origin
-	prefix []int32 // the tokenizer's start tokens
-	vocab  int     // ids are below it
+	single frame // what the tokenizer puts around a text
+	pair   frame // and around two
+	vocab  int   // ids are below it
+
+	task    Task
+	mask    int32          // stands for hidden tokens
+	random  int32          // or a random token below it
+	special map[int32]bool // tokens that are never hidden
+	typed   bool           // batches have token types
+	given   []bool         // Masked: the labels of document i were given, and nothing is hidden; nil: of none
+	second  []int32        // Classification: where in document i its second text begins
+	classes []int32        // Classification
+	targets []float32      // of a regression; nil: there are classes
 
 	fingerprint string
 }
@@ -59,6 +72,17 @@ func (d *Dataset) label() []int32 {
 	return d.labels
 }
 
+// count is the number of tokens from i to j-1 that have a label and for which f holds.
+func (d *Dataset) count(i, j int, f func(i int) bool) (n int) {
+	labels := d.label()
+	for ; i < j; i++ {
+		if labels[i] != Ignore && f(i) {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *Dataset) origin(document int) origin {
 	return d.files[sort.Search(len(d.files), func(i int) bool { return d.files[i].first > document })-1]
 }
@@ -78,13 +102,32 @@ func (d *Dataset) add(doc document) {
 	if d.bytes != nil {
 		d.bytes = append(d.bytes, doc.bytes...)
 	}
+	if doc.types != nil || d.types != nil {
+		before := d.start[len(d.start)-1]
+		d.typed = true
+		d.types = append(append(d.types, make([]int32, before-len(d.types))...), doc.types...)
+		d.types = append(d.types, make([]int32, len(d.ids)-len(d.types))...)
+	}
+	if d.begins != nil {
+		d.begins = append(d.begins, doc.begins...)
+	}
+	if doc.given || d.given != nil {
+		d.given = append(append(d.given, make([]bool, d.Len()-len(d.given))...), doc.given) // nil before the first one
+	}
+	if d.task == Classification {
+		d.classes, d.second = append(d.classes, doc.class), append(d.second, doc.second)
+		d.typed = d.typed || int(doc.second) < len(doc.ids) && doc.second > 0 && d.pair.types != [5]int32{}
+		if d.targets != nil {
+			d.targets = append(d.targets, doc.target)
+		}
+	}
 	d.start = append(d.start, len(d.ids))
 }
 
 // sum computes the fingerprint.
 func (d *Dataset) sum() string {
 	h := sha256.New()
-	fmt.Fprintln(h, d.Len(), d.prefix, d.labels != nil)
+	fmt.Fprintln(h, d.Len(), d.task, d.single, d.pair, d.mask, d.random, d.special, d.labels != nil, d.types != nil, d.begins != nil, d.given, d.second, d.classes, d.targets)
 	for _, o := range d.files {
 		fmt.Fprintln(h, o.first, o.raw)
 	}
@@ -93,6 +136,10 @@ func (d *Dataset) sum() string {
 	}
 	hashInts(h, d.ids)
 	hashInts(h, d.labels)
+	hashInts(h, d.types)
+	for _, b := range d.begins {
+		fmt.Fprintln(h, b)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

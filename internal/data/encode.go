@@ -9,8 +9,14 @@ import (
 	"kdistill/internal/tokenizer"
 )
 
-// document is the tokens of one record. labels nil: each token is its own label; bytes nil: not kept.
-type document struct{ ids, labels, bytes []int32 }
+// document is the tokens of one record, as Dataset has them.
+type document struct {
+	ids, labels, bytes, types []int32
+	begins                    []bool
+	given                     bool
+	second, class             int32
+	target                    float32
+}
 
 var errNoTokens = errors.New("a document without tokens: remove it")
 
@@ -19,17 +25,26 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	doc := document{ids: ex.ids, labels: ex.labels}
-	if formats[r.file.Format].text {
-		if doc, err = encodeText(r.file, ex, encoder, o.Bytes); err != nil {
-			return document{}, err
-		}
+	doc := document{ids: ex.ids, labels: ex.labels, types: ex.types, given: o.Task == Masked && ex.labels != nil}
+	switch {
+	case o.Task == Classification:
+		doc, err = encodeClassified(ex, encoder, o.Classes)
+	case formats[r.file.Format].text:
+		doc, err = encodeText(r.file, ex, encoder, o)
+	case o.WholeWords:
+		doc.begins = slices.Repeat([]bool{true}, len(doc.ids)) // ids alone know no words
+	}
+	if err != nil {
+		return document{}, err
 	}
 	if len(doc.ids) == 0 {
 		return document{}, errNoTokens
 	}
 	if err := inVocabulary("token", doc.ids, o.Vocab, false); err != nil {
 		return document{}, err
+	}
+	if len(doc.types) > 0 && slices.Min(doc.types) < 0 {
+		return document{}, fmt.Errorf("token_type_ids: have %d, want no negative number", slices.Min(doc.types))
 	}
 	return doc, inVocabulary("label", doc.labels, o.Vocab, true)
 }
@@ -38,20 +53,18 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 // encoded apart, many tokenizers would put a space that nobody wrote in front of the completion. A token belongs to the completion if
 // it covers at least one of its bytes. (So end prompts without a space and begin completions with one, or the space, joined to the
 // completion's first word, is learned too.) An end token follows according to append_eos, unless the text already ends with it.
-func encodeText(f *File, ex example, encoder Encoder, withBytes bool) (document, error) {
-	if !utf8.ValidString(ex.text) {
-		return document{}, invalidUTF8(ex.text)
-	}
-	e, err := encoder.Encode(ex.text, false)
+// The end token is a Causal document's own; around others the tokenizer's tokens come with each piece.
+func encodeText(f *File, ex example, encoder Encoder, o LoadOptions) (document, error) {
+	e, err := encodeValid(ex.text, encoder)
 	if err != nil {
 		return document{}, err
 	}
-	if len(e.IDs) == 0 {
-		return document{}, errNoTokens
-	}
 	doc := document{ids: e.IDs}
-	if withBytes {
+	if o.Bytes {
 		doc.bytes = coveredBytes(e.Spans)
+	}
+	if o.WholeWords {
+		doc.begins = wordBegins(ex.text, e.Spans)
 	}
 	prompt := 0 // tokens that are not labels
 	if f.MaskPrompt && ex.prompt > 0 {
@@ -60,14 +73,14 @@ func encodeText(f *File, ex example, encoder Encoder, withBytes bool) (document,
 			prompt = len(e.IDs)
 		}
 	}
-	if f.AppendEOS != "false" {
+	if f.AppendEOS != "false" && o.Task == Causal {
 		end := encoder.Suffix()
 		if eos := encoder.EOS(); eos >= 0 && (f.AppendEOS == "true" || ex.pair) && !slices.Contains(end, eos) {
 			end = append(slices.Clip(end), eos)
 		}
 		if !hasSuffix(doc.ids, end) {
 			doc.ids = append(doc.ids, end...)
-			if withBytes {
+			if o.Bytes {
 				doc.bytes = append(doc.bytes, make([]int32, len(end))...)
 			}
 		}
@@ -79,6 +92,17 @@ func encodeText(f *File, ex example, encoder Encoder, withBytes bool) (document,
 		}
 	}
 	return doc, nil
+}
+
+func encodeValid(text string, encoder Encoder) (tokenizer.Encoding, error) {
+	if !utf8.ValidString(text) {
+		return tokenizer.Encoding{}, invalidUTF8(text)
+	}
+	e, err := encoder.Encode(text, false)
+	if err == nil && len(e.IDs) == 0 {
+		err = errNoTokens
+	}
+	return e, err
 }
 
 // coveredBytes counts each byte once, for the first token that covers it: the bytes of one character may be several tokens with the same span.

@@ -14,13 +14,18 @@ import (
 // File names one input and says how its documents are found. The zero value of every field but Path is its default.
 type File struct {
 	Path            string
-	Format          string // text, jsonl, parquet or tokens; "": by the extension (tokens must be named)
-	Separator       string // text: stands between documents; "": the file is one document
-	Field           string // jsonl, parquet: the field of the text, default "text"
-	PromptField     string // jsonl, parquet: with CompletionField, in place of Field
+	Format          string   // text, jsonl, parquet, tsv or tokens; "": by the extension (tokens must be named)
+	Separator       string   // text: stands between documents; "": the file is one document
+	Columns         []string // tsv: names of the columns of a file without a header line
+	Field           string   // jsonl, parquet, tsv: the field of the text, default "text"
+	PromptField     string   // with CompletionField, in place of Field
 	CompletionField string
 	MaskPrompt      bool   // the prompt's tokens are context, not labels
 	AppendEOS       string // auto, true or false; "": auto, which is yes after completions and, for text, what the tokenizer does
+	PairField       string // Classification: the field of a second text; "": there is none
+	LabelField      string // Classification: the field of the class or number, default "label"
+
+	task Task // what its documents are for
 }
 
 // format is a way to find documents in a file. A reader emits records in the file's order and stops at emit's error.
@@ -66,7 +71,11 @@ type example struct {
 	pair   bool // text is a prompt with its completion
 	prompt int  // bytes of the prompt
 
-	ids, labels []int32 // labels nil: each token is its own label
+	paired bool   // Classification: there is a second text
+	second string // of a pair
+	label  string // Classification: the class or number
+
+	ids, labels, types []int32 // labels nil: each token is its own label; types nil: all 0
 }
 
 // Check fills in the defaults of f and reports settings that contradict each other. It does not open the file.
@@ -92,20 +101,25 @@ func (f *File) Check() error {
 	if f.AppendEOS == "" {
 		f.AppendEOS = "auto"
 	}
-	named := f.Field != "" || f.PromptField != "" || f.CompletionField != "" || f.MaskPrompt
+	classified := f.PairField != "" || f.LabelField != ""
+	named := classified || f.Field != "" || f.PromptField != "" || f.CompletionField != "" || f.MaskPrompt
 	switch {
 	case !slices.Contains([]string{"auto", "true", "false"}, f.AppendEOS):
 		return fmt.Errorf("%s: append_eos: have %q, want auto, true or false", f.Path, f.AppendEOS)
 	case f.Separator != "" && !format.separator:
 		return fmt.Errorf("%s: separator is for text, the format is %s: remove it", f.Path, f.Format)
 	case named && !format.fields:
-		return fmt.Errorf("%s: field, prompt_field, completion_field and mask_prompt are for jsonl and parquet, the format is %s: remove them", f.Path, f.Format)
+		return fmt.Errorf("%s: fields of records (field, prompt_field, label_field, …) and mask_prompt are for jsonl, parquet and tsv, the format is %s: remove them", f.Path, f.Format)
+	case f.Columns != nil && f.Format != "tsv":
+		return fmt.Errorf("%s: columns is for tsv, the format is %s: remove it", f.Path, f.Format)
 	case !format.text && f.AppendEOS == "true":
 		return fmt.Errorf("%s: append_eos is for text, the format is %s: put the end token into input_ids", f.Path, f.Format)
 	case (f.PromptField == "") != (f.CompletionField == ""):
 		return fmt.Errorf("%s: prompt_field and completion_field belong together: set both", f.Path)
 	case f.Field != "" && f.PromptField != "":
 		return fmt.Errorf("%s: field and prompt_field exclude each other: remove one", f.Path)
+	case f.PromptField != "" && classified:
+		return fmt.Errorf("%s: pair_field and label_field are for texts with a class, prompt_field is not: remove one", f.Path)
 	case f.MaskPrompt && f.PromptField == "":
 		return fmt.Errorf("%s: mask_prompt needs prompt_field and completion_field", f.Path)
 	}
@@ -117,18 +131,28 @@ func (f *File) Check() error {
 
 // fields names what a record must hold, in the order in which compose takes the values.
 func (f *File) fields() []string {
-	if f.PromptField != "" {
+	switch {
+	case f.PromptField != "":
 		return []string{f.PromptField, f.CompletionField}
+	case f.task != Classification:
+		return []string{f.Field}
+	case f.PairField != "":
+		return []string{f.Field, f.LabelField, f.PairField}
 	}
-	return []string{f.Field}
+	return []string{f.Field, f.LabelField}
 }
 
 // compose makes an example of the values of f.fields().
 func (f *File) compose(values []string) example {
-	if len(values) == 1 {
+	switch {
+	case f.PromptField != "":
+		return example{text: values[0] + values[1], pair: true, prompt: len(values[0])}
+	case f.task != Classification:
 		return example{text: values[0]}
+	case f.PairField != "":
+		return example{text: values[0], label: values[1], paired: true, second: values[2]}
 	}
-	return example{text: values[0] + values[1], pair: true, prompt: len(values[0])}
+	return example{text: values[0], label: values[1]}
 }
 
 // withoutBOM returns a reader of src behind a UTF-8 byte order mark, if there is one.

@@ -18,6 +18,7 @@ import (
 type fake struct {
 	prefix, suffix []int32
 	noEOS, words   bool
+	noMask, noPair bool
 }
 
 const fakeVocab = 200
@@ -58,6 +59,19 @@ func id(r rune) int32 { return 3 + r%(fakeVocab-3) }
 func (f fake) Prefix() []int32 { return f.prefix }
 func (f fake) Suffix() []int32 { return f.suffix }
 func (f fake) VocabSize() int  { return fakeVocab }
+func (f fake) MASK() int32 {
+	if f.noMask {
+		return -1
+	}
+	return 9
+}
+func (f fake) Special(id int32) bool { return id < 3 || id == 9 }
+func (f fake) Pair() (tokenizer.Pair, error) {
+	if f.noPair {
+		return tokenizer.Pair{}, errors.New("no template")
+	}
+	return tokenizer.Pair{Prefix: []int32{1}, Middle: []int32{2}, Suffix: []int32{2}, Types: [5]int32{3: 1, 4: 1}}, nil
+}
 func (f fake) EOS() int32 {
 	if f.noEOS {
 		return -1
@@ -94,7 +108,7 @@ func load(t testing.TB, encoder Encoder, o LoadOptions, files ...File) *Dataset 
 
 // dataset makes a Dataset of token documents.
 func dataset(prefix []int32, raw bool, documents ...document) *Dataset {
-	d := &Dataset{start: []int{0}, prefix: prefix, vocab: 1 << 20, files: []origin{{path: "test", raw: raw}}}
+	d := &Dataset{start: []int{0}, task: Causal, single: frame{prefix: prefix}, vocab: 1 << 20, files: []origin{{path: "test", raw: raw}}}
 	for _, doc := range documents {
 		d.add(doc)
 	}

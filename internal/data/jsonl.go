@@ -126,16 +126,29 @@ func parseFields(f *File, o object) (example, error) {
 		if !ok {
 			return example{}, missingField(f, name, slices.Collect(maps.Keys(o)))
 		}
-		if have := kind(raw); have != "a string" {
-			return example{}, fmt.Errorf("field %q: want a string, have %s", name, have)
-		}
-		var value string
-		if err := json.Unmarshal(raw, &value); err != nil {
+		value, err := parseField(raw, name == f.LabelField)
+		if err != nil {
 			return example{}, fmt.Errorf("field %q: %w", name, err)
 		}
 		values = append(values, value)
 	}
 	return f.compose(values), nil
+}
+
+// parseField reads a string; of a label, which may be a number, true or false, what is written.
+func parseField(raw []byte, label bool) (value string, err error) {
+	have := kind(raw)
+	if have == "a string" {
+		err = json.Unmarshal(raw, &value)
+		return value, err
+	}
+	if !label {
+		return "", fmt.Errorf("want a string, have %s", have)
+	}
+	if have != "a number" && have != "a boolean" {
+		return "", fmt.Errorf("want a name or a number, have %s", have)
+	}
+	return string(bytes.TrimSpace(raw)), nil
 }
 
 // missingField says which fields there are, and which setting names another one.
@@ -146,6 +159,10 @@ func missingField(f *File, name string, have []string) error {
 		setting = "prompt_field"
 	case f.CompletionField:
 		setting = "completion_field"
+	case f.PairField:
+		setting = "pair_field"
+	case f.LabelField:
+		setting = "label_field"
 	}
 	if len(have) == 0 {
 		return fmt.Errorf("no field %q: there are no fields", name)

@@ -15,6 +15,10 @@ type LoadOptions struct {
 	Vocab int  // ids must be below it: the smallest vocabulary among the models; 0: the encoder's
 	Bytes bool // keep how many source bytes each token covers (for bits per byte); files of tokens have none
 	Limit int  // load the first Limit documents; 0: all
+
+	Task       Task
+	Classes    Classes // Classification
+	WholeWords bool    // Masked: keep where words begin
 }
 
 // Load reads the files in their order and encodes their documents on all cores; the result does not depend on how many there are.
@@ -24,14 +28,23 @@ func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*D
 	if o.Vocab == 0 && encoder != nil {
 		o.Vocab = encoder.VocabSize()
 	}
-	d := &Dataset{start: []int{0}, vocab: o.Vocab}
+	if o.Task == "" {
+		o.Task = Causal
+	}
 	if err := check(files, encoder, o); err != nil {
 		return nil, err
 	}
-	if encoder != nil {
-		d.prefix = encoder.Prefix()
+	d := &Dataset{start: []int{0}, vocab: o.Vocab, task: o.Task}
+	if err := d.frames(files, encoder); err != nil {
+		return nil, err
 	}
-	if o.Bytes && !slices.ContainsFunc(files, func(f File) bool { return !formats[f.Format].text }) {
+	if o.WholeWords {
+		d.begins = []bool{}
+	}
+	if o.Task == Classification && o.Classes.Count == 1 {
+		d.targets = []float32{}
+	}
+	if o.Bytes && o.Task == Causal && !slices.ContainsFunc(files, func(f File) bool { return !formats[f.Format].text }) {
 		d.bytes = []int32{}
 	}
 
@@ -79,11 +92,14 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 	if o.Vocab <= 0 {
 		return errors.New("data: without a tokenizer the size of the vocabulary must be given")
 	}
+	if o.Task == Classification && o.Classes.Count < 1 {
+		return errors.New("data: the number of classes must be given")
+	}
+	if err := checkTask(files, o.Task); err != nil {
+		return err
+	}
 	for i := range files {
 		f := &files[i]
-		if err := f.Check(); err != nil {
-			return err
-		}
 		if formats[f.Format].text && encoder == nil {
 			return fmt.Errorf("%s: format %s needs a tokenizer and the model's folder has none: use format tokens", f.Path, f.Format)
 		}
@@ -98,6 +114,59 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 		return inVocabulary("the tokenizer's start token", encoder.Prefix(), o.Vocab, false)
 	}
 	return nil
+}
+
+// checkTask fills in the defaults of files whose documents are for a task, and finds settings that don't fit it.
+func checkTask(files []File, task Task) error {
+	for i := range files {
+		f := &files[i]
+		f.task = task
+		if err := f.Check(); err != nil {
+			return err
+		}
+		format := formats[f.Format]
+		switch {
+		case task != Causal && f.AppendEOS != "auto":
+			return fmt.Errorf("%s: append_eos is for models that predict the next token: this one gets what its tokenizer puts around a text", f.Path)
+		case task != Classification && (f.LabelField != "" || f.PairField != ""):
+			return fmt.Errorf("%s: pair_field and label_field are for models that classify: remove them", f.Path)
+		case task == Classification && f.PromptField != "":
+			return fmt.Errorf("%s: the model classifies: in place of prompt_field and completion_field set field, label_field and, for pairs, pair_field", f.Path)
+		case task == Classification && format.text && !format.fields:
+			return fmt.Errorf("%s: the model classifies, and %s holds no labels: want one of jsonl, parquet, tsv, tokens", f.Path, f.Format)
+		}
+		if task == Classification && format.fields && f.LabelField == "" {
+			f.LabelField = "label"
+		}
+	}
+	return nil
+}
+
+// frames asks the tokenizer what it puts around texts.
+func (d *Dataset) frames(files []File, encoder Encoder) error {
+	d.mask = -1
+	if encoder == nil {
+		return nil
+	}
+	if d.task == Masked {
+		d.mask, d.random, d.special = encoder.MASK(), int32(min(d.vocab, encoder.VocabSize())), map[int32]bool{}
+		for id := range d.random {
+			if encoder.Special(id) {
+				d.special[id] = true
+			}
+		}
+	}
+	d.single.prefix = encoder.Prefix()
+	if d.task == Causal {
+		return nil // the end token is the document's own
+	}
+	d.single.suffix = encoder.Suffix()
+	if !slices.ContainsFunc(files, func(f File) bool { return f.PairField != "" }) {
+		return nil
+	}
+	p, err := encoder.Pair()
+	d.pair = frame{p.Prefix, p.Middle, p.Suffix, p.Types}
+	return err
 }
 
 // job is a run of records of one file: the unit of work of a worker.
@@ -152,24 +221,28 @@ func encodeAll(ctx context.Context, running *sync.WaitGroup, files []File, encod
 func readFile(i int, f *File, send func(*job) error) error {
 	j := &job{file: i}
 	var stopped error
-	emit := func(r record) error {
+	err := readRecords(f, func(r record) error {
 		if j.records = append(j.records, r); len(j.records) < recordsPerJob {
 			return nil
 		}
 		stopped = send(j)
 		j = &job{file: i}
 		return stopped
-	}
-	src, err := os.Open(f.Path)
-	if err == nil {
-		err = formats[f.Format].read(f, src, emit)
-		src.Close()
-	}
+	})
 	if stopped != nil {
 		return stopped
 	}
 	j.last, j.err = true, err
 	return send(j)
+}
+
+func readRecords(f *File, emit func(record) error) error {
+	src, err := os.Open(f.Path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return formats[f.Format].read(f, src, emit)
 }
 
 func (j *job) encode(ctx context.Context, encoder Encoder, o LoadOptions) {

@@ -185,7 +185,7 @@ func TestWrongDocuments(t *testing.T) {
 		{"a.dat", "x", File{}, `a.dat: the extension ".dat" tells no format: set format to one of jsonl, parquet, text, tokens`},
 		{"a.txt", "x", File{Format: "csv"}, `unknown format "csv"`},
 		{"a.txt", "x", File{AppendEOS: "yes"}, `append_eos: have "yes"`},
-		{"a.txt", "x", File{Field: "text"}, "are for jsonl and parquet"},
+		{"a.txt", "x", File{Field: "text"}, "are for jsonl, parquet and tsv"},
 		{"a.jsonl", "x", File{Separator: "--"}, "separator is for text"},
 		{"a.jsonl", "x", File{PromptField: "q"}, "belong together"},
 		{"a.jsonl", "x", File{Field: "x", PromptField: "q", CompletionField: "a"}, "exclude each other"},

@@ -13,7 +13,7 @@ func init() {
 	register("parquet", format{extensions: []string{".parquet"}, text: true, fields: true, read: readParquet})
 }
 
-// readParquet emits the rows of the string columns that f.fields() names. The library panics on some damaged files; that becomes an error.
+// readParquet emits the rows of the columns that f.fields() names: strings, and labels of any kind. The library panics on some damaged files; that becomes an error.
 func readParquet(f *File, src *os.File, emit func(record) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -30,7 +30,7 @@ func readParquet(f *File, src *os.File, emit func(record) error) (err error) {
 	}
 	var columns []int
 	for _, name := range f.fields() {
-		column, err := stringColumn(f, file.Schema(), name)
+		column, err := leafColumn(f, file.Schema(), name)
 		if err != nil {
 			return err
 		}
@@ -45,8 +45,8 @@ func readParquet(f *File, src *os.File, emit func(record) error) (err error) {
 	return nil
 }
 
-// stringColumn returns the index of a top-level column of strings.
-func stringColumn(f *File, schema *parquet.Schema, name string) (int, error) {
+// leafColumn returns the index of a top-level column of strings, or of labels.
+func leafColumn(f *File, schema *parquet.Schema, name string) (int, error) {
 	leaf, ok := schema.Lookup(name)
 	if !ok {
 		var have []string
@@ -57,7 +57,8 @@ func stringColumn(f *File, schema *parquet.Schema, name string) (int, error) {
 		}
 		return 0, fmt.Errorf("%s: %w", f.Path, missingField(f, name, have))
 	}
-	if leaf.MaxRepetitionLevel > 0 || leaf.Node.Type().Kind() != parquet.ByteArray {
+	text := leaf.Node.Type().Kind() == parquet.ByteArray
+	if leaf.MaxRepetitionLevel > 0 || !text && name != f.LabelField {
 		return 0, fmt.Errorf("%s: field %q: want strings, have %s", f.Path, name, leaf.Node)
 	}
 	return leaf.ColumnIndex, nil
@@ -83,7 +84,7 @@ func readRowGroup(f *File, group parquet.RowGroup, columns []int, row int, emit 
 			if cell[0].IsNull() {
 				null = fmt.Errorf("field %q: want a string, have null", f.fields()[i])
 			}
-			values[i] = string(cell[0].ByteArray())
+			values[i] = cell[0].String()
 		}
 		parse := func() (example, error) { return f.compose(values), null }
 		if err := emit(record{f, "row", row, parse}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 )
 
@@ -16,17 +17,19 @@ type Options struct {
 	Truncate       bool   // long documents are cut off; false: split into pieces
 	Stride         int    // evaluation: pieces of long documents advance by so many tokens and see those before as context; 0: pieces do not overlap
 	PrefixToken    string // in front of each piece: auto or "" (what the tokenizer puts there), none, or an id
-	Packing        bool   // several pieces share a row, and rows are SequenceLength long; false: one piece a row, padded on the right
+	Packing        bool   // several pieces share a row, and rows are SequenceLength long; false: one piece a row, padded on the right. Classification: always false
 	Shuffle        bool
 	Seed           uint64
 	Epochs         int // passes over the data; 0: without end
+
+	MaskProbability float64 // Masked: of each token, or each word, to be predicted
 }
 
 // Stats describe one epoch.
 type Stats struct {
 	Documents, Pieces, Rows int
 	Tokens                  int     // in all rows, start tokens and context included
-	Labels                  int     // tokens that are predicted
+	Labels                  int     // tokens that are predicted (Masked: that may be), or classes
 	Dropped                 int     // tokens lost by truncation
 	Fill                    float64 // Tokens / (Rows * SequenceLength)
 }
@@ -43,7 +46,7 @@ type State struct {
 type Source struct {
 	data        *Dataset
 	o           Options
-	prefix      []int32
+	cutter      cutter
 	pieces      []piece // row after row
 	start       []int32 // row r is pieces[start[r]:start[r+1]]
 	stats       Stats
@@ -66,11 +69,14 @@ func NewSource(d *Dataset, o Options) (*Source, error) {
 	if o.Stride > 0 && o.Truncate {
 		return nil, errors.New("data: a stride is for long documents that are split, not truncated: drop one of the two")
 	}
-	always, err := s.choosePrefix()
-	if err != nil {
+	if err := s.suitTask(); err != nil {
 		return nil, err
 	}
-	if err := s.cutAll(always); err != nil {
+	s.cutter = cutter{s.o.SequenceLength, s.o.Stride, s.o.Truncate, d.single, d.pair, false}
+	if err := s.choosePrefix(); err != nil {
+		return nil, err
+	}
+	if err := s.cutAll(); err != nil {
 		return nil, err
 	}
 	s.arrange()
@@ -78,35 +84,57 @@ func NewSource(d *Dataset, o Options) (*Source, error) {
 	return s, nil
 }
 
-// choosePrefix sets the start tokens; always: also for raw documents without them.
-func (s *Source) choosePrefix() (always bool, err error) {
+// suitTask finds options that the documents' task doesn't have.
+func (s *Source) suitTask() error {
+	task := s.data.task
+	if task == Causal {
+		return nil
+	}
+	if s.o.Stride > 0 {
+		return errors.New("data: a stride is for models that predict the next token")
+	}
+	if s.o.PrefixToken != "" && s.o.PrefixToken != "auto" {
+		return errors.New("data: a prefix token is for models that predict the next token: this one gets what its tokenizer puts around a text")
+	}
+	if task == Classification {
+		s.o.Packing = false
+	}
+	if task != Masked {
+		return nil
+	}
+	if s.data.mask < 0 && (s.data.given == nil || slices.Contains(s.data.given, false)) {
+		return errors.New("data: the tokenizer has no mask token: name mask_token in tokenizer_config.json")
+	}
+	if p := s.o.MaskProbability; !(p > 0 && p <= 1) {
+		return fmt.Errorf("data: mask probability: have %v, want more than 0 and at most 1", p)
+	}
+	return nil
+}
+
+// choosePrefix sets the start tokens.
+func (s *Source) choosePrefix() error {
+	c := &s.cutter
 	switch s.o.PrefixToken {
 	case "", "auto":
-		s.prefix = s.data.prefix
-		return false, nil
+		return nil
 	case "none":
-		return false, nil
+		c.single.prefix = nil
+		return nil
 	}
 	id, err := strconv.ParseInt(s.o.PrefixToken, 10, 32)
 	if err != nil {
-		return false, fmt.Errorf("prefix token: have %q, want auto, none or a token id", s.o.PrefixToken)
+		return fmt.Errorf("prefix token: have %q, want auto, none or a token id", s.o.PrefixToken)
 	}
-	s.prefix = []int32{int32(id)}
-	return true, inVocabulary("prefix token", s.prefix, s.data.vocab, false)
+	c.single.prefix, c.always = []int32{int32(id)}, true
+	return inVocabulary("prefix token", c.single.prefix, s.data.vocab, false)
 }
 
-func (s *Source) cutAll(always bool) error {
-	c := cutter{s.o.SequenceLength, s.o.Stride, s.o.Truncate, s.prefix, always}
-	labels := s.data.label()
+func (s *Source) cutAll() error {
 	for i := range s.data.Len() {
-		dropped, err := c.cut(s.data, i, func(p piece) {
+		dropped, err := s.cutter.cut(s.data, i, func(p piece) {
 			s.pieces = append(s.pieces, p)
-			s.stats.Tokens += p.tokens(s.prefix)
-			for j := p.from; j < p.end; j++ {
-				if labels[j] != Ignore {
-					s.stats.Labels++
-				}
-			}
+			s.stats.Tokens += s.tokens(p)
+			s.stats.Labels += s.predicts(p)
 		})
 		if err != nil {
 			return err
@@ -114,10 +142,24 @@ func (s *Source) cutAll(always bool) error {
 		s.stats.Dropped += dropped
 	}
 	s.stats.Documents, s.stats.Pieces = s.data.Len(), len(s.pieces)
-	if s.stats.Labels == 0 {
+	if s.stats.Labels == 0 && s.data.task != NoTask {
 		return errors.New("data: no token is predicted: every label is -100, was cut off, or has no token before it")
 	}
 	return nil
+}
+
+// predicts is the number of labels of p: Masked, of tokens that may be hidden.
+func (s *Source) predicts(p piece) int {
+	switch d := s.data; d.task {
+	case NoTask:
+		return 0
+	case Classification:
+		return 1
+	case Masked:
+		return d.count(p.start, p.end, func(i int) bool { return d.mayHide(i, int(p.document)) })
+	default:
+		return d.count(p.from, p.end, func(int) bool { return true })
+	}
 }
 
 // arrange puts pieces into rows.
@@ -130,7 +172,7 @@ func (s *Source) arrange() {
 	if s.o.Packing {
 		lengths := make([]int, len(s.pieces))
 		for i, p := range s.pieces {
-			lengths[i] = p.tokens(s.prefix)
+			lengths[i] = s.tokens(p)
 		}
 		var order []int32
 		order, s.start = pack(lengths, s.o.SequenceLength)
@@ -154,7 +196,7 @@ func (s *Source) sum() string {
 	if o.PrefixToken == "" {
 		o.PrefixToken = "auto"
 	}
-	h := sha256.Sum256(fmt.Appendf(nil, "%s %+v %v", s.data.Fingerprint(), o, s.prefix))
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %+v %v", s.data.Fingerprint(), o, s.cutter.single.prefix))
 	return hex.EncodeToString(h[:16])
 }
 
@@ -174,9 +216,10 @@ func (s *Source) Next(rows int) (*Batch, error) {
 		return nil, fmt.Errorf("data: have %d rows in a batch, want at least 1", rows)
 	}
 	var taken [][]piece
+	var epochs []int
 	for len(taken) < rows && (s.o.Epochs == 0 || s.epoch < s.o.Epochs) {
 		r := s.rowAt(s.row)
-		taken = append(taken, s.pieces[s.start[r]:s.start[r+1]])
+		taken, epochs = append(taken, s.pieces[s.start[r]:s.start[r+1]]), append(epochs, s.epoch)
 		if s.row++; s.row == s.Len() {
 			s.epoch, s.row = s.epoch+1, 0
 		}
@@ -184,12 +227,12 @@ func (s *Source) Next(rows int) (*Batch, error) {
 	if len(taken) == 0 {
 		return nil, io.EOF
 	}
-	b := newBatch(len(taken), s.length(taken), s.data.bytes != nil)
+	b := s.data.newBatch(len(taken), s.length(taken))
 	for i, row := range taken {
 		at := i * b.T
 		for segment, p := range row {
-			p.fill(b, at, int32(segment), s.data, s.prefix)
-			at += p.tokens(s.prefix)
+			s.fill(b, at, int32(segment), p, epochs[i])
+			at += s.tokens(p)
 		}
 	}
 	return b, nil
@@ -217,7 +260,7 @@ func (s *Source) length(rows [][]piece) int {
 	}
 	longest := 0
 	for _, row := range rows {
-		longest = max(longest, row[0].tokens(s.prefix))
+		longest = max(longest, s.tokens(row[0]))
 	}
 	return min((longest+31)/32*32, s.o.SequenceLength)
 }

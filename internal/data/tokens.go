@@ -19,9 +19,10 @@ func init() {
 	})
 }
 
-// parseTokens reads input_ids with optional labels and attention_mask, as transformers takes them: labels[i] belongs to token i.
+// parseTokens reads input_ids with optional labels, attention_mask and token_type_ids, as transformers takes them: labels[i] belongs to token i, and
+// Classification needs one label, which is the document's.
 // Tokens whose mask is 0 are cut out, wherever they stand; other fields are not read. What a token means (padding, end) is never guessed from its id.
-func parseTokens(_ *File, o object) (example, error) {
+func parseTokens(f *File, o object) (example, error) {
 	raw, ok := o["input_ids"]
 	if !ok {
 		have := strings.Join(slices.Sorted(maps.Keys(o)), ", ")
@@ -45,7 +46,20 @@ func parseTokens(_ *File, o object) (example, error) {
 		}
 		return list, nil
 	}
-	labels, err := optional("labels")
+	var label string
+	var labels []int32
+	if f.task == Classification {
+		raw, ok := o[tokensLabel]
+		if !ok {
+			return example{}, fmt.Errorf("no field %q: want the class of the document", tokensLabel)
+		}
+		if label, err = parseField(raw, true); err != nil {
+			return example{}, fmt.Errorf("%s: %w", tokensLabel, err)
+		}
+	} else if labels, err = optional(tokensLabel); err != nil {
+		return example{}, err
+	}
+	types, err := optional("token_type_ids")
 	if err != nil {
 		return example{}, err
 	}
@@ -62,19 +76,23 @@ func parseTokens(_ *File, o object) (example, error) {
 			if m == 0 {
 				continue
 			}
-			ids[kept] = ids[i]
-			if labels != nil {
-				labels[kept] = labels[i]
+			for _, list := range [][]int32{ids, labels, types} {
+				if list != nil {
+					list[kept] = list[i]
+				}
 			}
 			kept++
 		}
-		ids = ids[:kept]
-		if labels != nil {
-			labels = labels[:kept]
+		for _, list := range []*[]int32{&ids, &labels, &types} {
+			if *list != nil {
+				*list = (*list)[:kept]
+			}
 		}
 	}
-	return example{ids: ids, labels: labels}, nil
+	return example{ids: ids, labels: labels, types: types, label: label}, nil
 }
+
+const tokensLabel = "labels"
 
 // parseIntegers reads a JSON list of int32. Its error continues the name of the list. (encoding/json would take null for 0.)
 func parseIntegers(raw []byte) ([]int32, error) {

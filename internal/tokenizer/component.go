@@ -41,6 +41,7 @@ type component struct {
 	Length           *int    `json:"length,omitempty"`
 
 	Single        []templateItem          `json:"single,omitempty"`
+	Pair          []templateItem          `json:"pair,omitempty"`
 	SpecialTokens map[string]templateText `json:"special_tokens,omitempty"`
 	Sep           json.RawMessage         `json:"sep,omitempty"`
 	Cls           json.RawMessage         `json:"cls,omitempty"`

@@ -47,6 +47,7 @@ type converter struct {
 	defaults map[string]string // special tokens that no file needs to name
 	before   []string          // keys of the special tokens that are put around a text
 	after    []string
+	pair     func(start, end []int32) *Pair // of before and after; nil: none
 	notes    []string
 	err      error // of reading the settings
 }
@@ -80,8 +81,13 @@ func convertFolder(folder fs.FS, c config) (*Tokenizer, error) {
 	if t.post.prefix, err = v.pick(ids, v.before); err != nil {
 		return nil, err
 	}
-	t.post.suffix, err = v.pick(ids, v.after)
-	return t, err
+	if t.post.suffix, err = v.pick(ids, v.after); err != nil {
+		return nil, err
+	}
+	if v.pair != nil {
+		t.post.setPair(v.pair(t.post.prefix, t.post.suffix), nil)
+	}
+	return t, nil
 }
 
 // pick returns the ids of special tokens.
@@ -195,7 +201,7 @@ func (v *converter) gpt2() (*document, error) {
 
 func (v *converter) roberta() (*document, error) {
 	v.defaults = map[string]string{"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
-	v.before, v.after = []string{"cls_token"}, []string{"sep_token"}
+	v.before, v.after, v.pair = []string{"cls_token"}, []string{"sep_token"}, robertaPair
 	d, err := v.byteLevel("")
 	if err == nil {
 		d.sections["post_processor"] = fmt.Sprintf(`{"type":"ByteLevel","trim_offsets":%v,"add_prefix_space":%v}`, v.flag("trim_offsets", true), v.flag("add_prefix_space", false))
@@ -232,7 +238,7 @@ func (v *converter) byteLevel(pattern string) (*document, error) {
 
 func (v *converter) bert() (*document, error) {
 	v.defaults = map[string]string{"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
-	v.before, v.after = []string{"cls_token"}, []string{"sep_token"}
+	v.before, v.after, v.pair = []string{"cls_token"}, []string{"sep_token"}, bertPair
 	model, err := v.readWordPiece()
 	if err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func parse(data string) (*Tokenizer, error) {
 }
 
 func (d *document) build() (*Tokenizer, error) {
-	t := &Tokenizer{settings: settings{bos: -1, eos: -1, pad: -1, unk: -1}, sections: d.sections}
+	t := &Tokenizer{settings: settings{bos: -1, eos: -1, pad: -1, unk: -1, mask: -1}, sections: d.sections}
 	components := map[string]*component{}
 	var err error
 	for _, name := range []string{"normalizer", "pre_tokenizer", "post_processor", "decoder"} {

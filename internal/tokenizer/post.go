@@ -12,6 +12,9 @@ import (
 type postProcessor struct {
 	prefix, suffix []int32 // ids put around the text
 	trims          []trim
+
+	pair    *Pair // nil: none
+	pairErr error // why it can't be used
 }
 
 // trim takes white space off the spans of tokens.
@@ -26,7 +29,8 @@ type templateItem struct {
 }
 
 type templateRef struct {
-	ID string `json:"id"`
+	ID   string `json:"id"`
+	Type int32  `json:"type_id"`
 }
 
 type templateText struct {
@@ -66,6 +70,11 @@ func (p *postProcessor) add(c component) error {
 		}
 		p.prefix = append([]int32{cls}, p.prefix...)
 		p.suffix = append(p.suffix, sep)
+		pair := bertPair
+		if c.Type == "RobertaProcessing" {
+			pair = robertaPair
+		}
+		p.setPair(pair([]int32{cls}, []int32{sep}), nil)
 		return nil
 	}
 	return unknown(c)
@@ -110,6 +119,9 @@ func (p *postProcessor) template(c component) error {
 	}
 	p.prefix = append(prefix, p.prefix...)
 	p.suffix = append(p.suffix, suffix...)
+	if pair, err := pairTemplate(c); pair != nil || err != nil {
+		p.setPair(pair, err)
+	}
 	return nil
 }
 

@@ -14,9 +14,9 @@ import (
 
 // settings are what the files beside a tokenizer add to it.
 type settings struct {
-	bos, eos, pad, unk int32
-	cleanUp            bool // Decode takes spaces before punctuation away
-	warnings           []string
+	bos, eos, pad, unk, mask int32
+	cleanUp                  bool // Decode takes spaces before punctuation away
+	warnings                 []string
 }
 
 // config is tokenizer_config.json with what special_tokens_map.json and added_tokens.json add to it.
@@ -172,7 +172,7 @@ func (t *Tokenizer) configure(c config, defaults map[string]string) (map[string]
 		return nil, err
 	}
 	s := &t.settings
-	for key, id := range map[string]*int32{"bos_token": &s.bos, "eos_token": &s.eos, "pad_token": &s.pad, "unk_token": &s.unk} {
+	for key, id := range map[string]*int32{"bos_token": &s.bos, "eos_token": &s.eos, "pad_token": &s.pad, "unk_token": &s.unk, "mask_token": &s.mask} {
 		if found, ok := ids[key]; ok {
 			*id = found
 		}

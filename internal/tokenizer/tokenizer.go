@@ -318,6 +318,15 @@ func (t *Tokenizer) PAD() int32 { return t.settings.pad }
 // UNK returns the id of the unknown token, -1 where there is none.
 func (t *Tokenizer) UNK() int32 { return t.settings.unk }
 
+// MASK returns the id of the mask token, -1 where there is none.
+func (t *Tokenizer) MASK() int32 { return t.settings.mask }
+
+// Special says whether an id stands for no text: a start, end, padding, mask or unknown token, or one that the files call special.
+func (t *Tokenizer) Special(id int32) bool {
+	a := t.added.byID[id]
+	return a != nil && a.Special
+}
+
 // VocabSize returns the largest id + 1.
 func (t *Tokenizer) VocabSize() int {
 	size := len(t.model.vocab().tokens)
