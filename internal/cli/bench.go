@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"kdistill/internal/config"
 	"kdistill/internal/distill"
-	"kdistill/internal/kernel"
 	"kdistill/internal/report"
 )
 
@@ -70,6 +69,7 @@ func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
 	if err != nil {
 		return err
 	}
+	m.precision = c.Train.Precision
 	if o.json {
 		return json.NewEncoder(s.out).Encode(m)
 	}
@@ -80,9 +80,10 @@ func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
 type measurement struct {
 	Steps      []distill.BenchStep `json:"steps"`
 	Parts      []distill.BenchPart `json:"parts"`
-	Best       float64             `json:"best"`        // operations per second that the processor can do, 0: unknown
+	Best       float64             `json:"best"`        // operations per second that the processor can do in the run's precision, 0: unknown
 	PeakMemory int64               `json:"peak_memory"` // bytes, 0: unknown
 	memory     [][]string
+	precision  string
 }
 
 func (o *benchOptions) measure(ctx context.Context, b *distill.Bench) (*measurement, error) {
@@ -99,7 +100,7 @@ func (o *benchOptions) measure(ctx context.Context, b *distill.Bench) (*measurem
 		if i >= warmUp {
 			m.Steps = append(m.Steps, step)
 		}
-		m.Best = max(m.Best, kernel.Peak())
+		m.Best = max(m.Best, b.Peak())
 	}
 	m.Parts, m.PeakMemory = b.Parts(), distill.PeakMemory()
 	var err error
@@ -122,7 +123,7 @@ func (m *measurement) print(s streams) error {
 	fmt.Fprintf(s.out, "%s tokens/s: %.0f tokens a step, %.1f ms (median %.1f ms)\n", report.Count(int64(perStep/total.Seconds)), perStep,
 		1e3*total.Seconds, 1e3*median(seconds))
 	if m.Best > 0 {
-		fmt.Fprintf(s.out, "the processor at best: %.0f GFLOP/s in float32\n", m.Best/1e9)
+		fmt.Fprintf(s.out, "the processor at best: %.0f GFLOP/s in %s\n", m.Best/1e9, m.precision)
 	}
 	total.Name = "together"
 	rows := [][]string{{"part", "ms", "of the step", "GFLOP/s", "of the best"}}

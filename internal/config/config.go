@@ -108,6 +108,7 @@ type Train struct {
 	BatchSize      int        `yaml:"batch_size" range:"[1,)"`
 	MicroBatchSize MicroBatch `yaml:"micro_batch_size" range:"[1,)" resume:"free"`
 	Recompute      bool       `yaml:"activation_recompute" resume:"free"`
+	Precision      string     `yaml:"precision" oneof:"float32|bfloat16"`
 	Optimizer      Optimizer  `yaml:"optimizer"`
 	Schedule       Schedule   `yaml:"schedule"`
 	MaxGradNorm    float64    `yaml:"max_grad_norm" range:"[0,)"`
@@ -156,7 +157,7 @@ func Default() *Config {
 		Data:    Data{SequenceLength: 256, LongDocuments: "split", Packing: true, Shuffle: true},
 		Loss:    make([]Loss, 1),
 		Train: Train{
-			Steps: 1000, BatchSize: 32,
+			Steps: 1000, BatchSize: 32, Precision: "float32",
 			Optimizer:   Optimizer{Name: "adamw", LR: 1e-3, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.1, Decay: "matrices"},
 			Schedule:    Schedule{Name: "cosine"},
 			MaxGradNorm: 1, Seed: 1, EvalEvery: 100, SaveEvery: 500, Keep: 2, BestMetric: "nll",

@@ -13,9 +13,9 @@ import (
 var habits = map[string]string{
 	"model_name_or_path":          "use student.path",
 	"teacher_model_name_or_path":  "use teacher.path",
-	"torch_dtype":                 "use teacher.dtype for the teacher in memory, output.dtype for the result; training is in float32",
-	"bf16":                        "training is in float32; use teacher.dtype for the teacher in memory, output.dtype for the result",
-	"fp16":                        "training is in float32; use teacher.dtype for the teacher in memory, output.dtype for the result",
+	"torch_dtype":                 "use teacher.dtype for the teacher in memory, output.dtype for the result; train.precision for matrix products",
+	"bf16":                        "use train.precision; teacher.dtype for the teacher in memory, output.dtype for the result",
+	"fp16":                        "training is in float32 or bfloat16: use train.precision",
 	"output_dir":                  "use output.dir",
 	"overwrite_output_dir":        "use the flag --overwrite",
 	"resume_from_checkpoint":      "use the flag --resume",

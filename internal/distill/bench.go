@@ -11,6 +11,7 @@ import (
 	"kdistill/internal/config"
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
+	"kdistill/internal/kernel"
 	"kdistill/internal/optim"
 )
 
@@ -106,6 +107,14 @@ func (b *Bench) Parts() []BenchPart {
 		p[i].Operations /= float64(max(1, b.covered))
 	}
 	return p
+}
+
+// Peak is the rate that the processor can do at best in the run's precision: kernel.Peak or kernel.PeakBF16.
+func (b *Bench) Peak() float64 {
+	if b.run.bf16() {
+		return kernel.PeakBF16()
+	}
+	return kernel.Peak()
 }
 
 // Memory is a table of what the run holds. It takes rows from the data.

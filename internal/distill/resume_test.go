@@ -234,6 +234,7 @@ func TestResumeChanged(t *testing.T) {
 		"train.steps was 12 and is 13":                                func(c *config.Config) { c.Train.Steps = 13 },
 		"train.steps was 12 and is 0":                                 func(c *config.Config) { c.Train.Steps, c.Train.Epochs = 0, 2 },
 		"train.seed was 1 and is 2":                                   func(c *config.Config) { c.Train.Seed = 2 },
+		"train.precision was float32 and is bfloat16":                 func(c *config.Config) { c.Train.Precision = "bfloat16" },
 		"train.batch_size was 5 and is 6":                             func(c *config.Config) { c.Train.BatchSize = 6 },
 		"loss[1].weight was 0.5 and is 0.25":                          func(c *config.Config) { c.Loss[1].Weight = config.Constant(0.25) },
 		"loss[2].name was not set and is reverse_kl":                  func(c *config.Config) { c.Loss = append(c.Loss, term("reverse_kl")) },
@@ -274,6 +275,38 @@ func TestResumeChanged(t *testing.T) {
 	}
 	same(t, outcomeOf(t, c.Output.Dir), want)
 	train(t, c, Options{Resume: true}) // everything is as it was
+}
+
+// TestBFloat16 wants the same bytes from products in bfloat16 on one thread, and on three after a stop, other ones than float32's, and evaluations in float32.
+func TestBFloat16(t *testing.T) {
+	c := textConfig(t)
+	train(t, c, Options{})
+	single := outcomeOf(t, c.Output.Dir)
+
+	c.Train.Precision, c.Output.Dir = "bfloat16", filepath.Join(t.TempDir(), "run")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	train(t, c, Options{})
+	want := outcomeOf(t, c.Output.Dir)
+	if want.model == single.model {
+		t.Error("bfloat16 gives float32's bytes")
+	}
+	first := func(o outcome) string { line, _, _ := strings.Cut(o.metrics, "\n"); return line }
+	if !strings.Contains(first(want), `"eval"`) || first(want) != first(single) {
+		t.Errorf("before the first step: have %s, float32 has %s", first(want), first(single))
+	}
+
+	c.Output.Dir = filepath.Join(t.TempDir(), "run")
+	runtime.GOMAXPROCS(3)
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := Train(ctx, c, Options{Log: writer(func(line string) {
+		if strings.HasPrefix(line, "step 7/12  loss") {
+			cancel()
+		}
+	})}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	train(t, c, Options{Resume: true})
+	same(t, outcomeOf(t, c.Output.Dir), want)
 }
 
 // TestResumeFree wants the other keys to change freely: the student stays the same.

@@ -28,6 +28,7 @@ type run struct {
 	teacher *checkpoint.Pretrained // nil: no loss needs one
 	weights *model.Store           // the teacher's
 	live    *teacher.Live
+	exact   *teacher.Live // of evaluations: float32
 	arena   graph.Arena
 
 	dataset       *data.Dataset
@@ -84,11 +85,17 @@ func (r *run) close() error {
 	if r.live != nil {
 		errs = append(errs, r.live.Close())
 	}
+	if r.exact != r.live {
+		errs = append(errs, r.exact.Close())
+	}
 	if r.teacher != nil {
 		errs = append(errs, r.teacher.Close())
 	}
 	return errors.Join(errs...)
 }
+
+// bf16 says whether matrix products of training are in bfloat16.
+func (r *run) bf16() bool { return r.config.Train.Precision == "bfloat16" }
 
 func (r *run) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
 
@@ -128,7 +135,10 @@ func (r *run) openModels() error {
 		if err != nil {
 			return fmt.Errorf("teacher %s: %w", r.teacher.Dir, err)
 		}
-		r.live = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena}
+		r.live = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena, BF16: r.bf16()}
+		if r.exact = r.live; r.bf16() {
+			r.exact = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena}
+		}
 	}
 	var err error
 	if r.student, err = newStudent(c, r.teacher); err != nil {
@@ -247,13 +257,13 @@ func (r *run) plan() error {
 	if c.Train.Epochs > 0 {
 		r.steps = r.source.Steps(c.Train.BatchSize)
 	}
-	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Arena: &r.arena}
+	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Arena: &r.arena, BF16: r.bf16()}
 	var compared objective.Teacher
 	if r.live != nil {
-		compared = r.live
+		compared = r.exact
 	}
 	if r.needsTeacher() {
-		r.objective.Teacher = compared
+		r.objective.Teacher = r.live
 	}
 	if r.live == nil && c.Train.BestMetric != "nll" {
 		return &config.Error{Problems: []string{fmt.Sprintf("train.best_metric: %s compares with a teacher: set teacher.path, or use nll", c.Train.BestMetric)}}

@@ -25,6 +25,7 @@ func (p *Param) Frozen() *Param { return &Param{Name: p.Name, Shape: p.Shape, Va
 // The first error sticks: later calls do nothing, Compile returns it.
 type Graph struct {
 	B, T   int
+	BF16   bool // matrix products round their operands to bfloat16: kernel.GemmBF16
 	Inputs Inputs
 
 	expr   *gorgonia.ExprGraph

@@ -90,6 +90,7 @@ func logits[F kernel.Float](g *Graph, hidden *Node, head Head) *Node {
 
 // projection is a head as part of an op.
 type projection[F kernel.Float] struct {
+	g                    *Graph
 	hidden, weight, bias int // operands of the op; bias -1: none
 	width, vocab         int
 	softcap              F
@@ -102,7 +103,7 @@ func newProjection[F kernel.Float](g *Graph, hidden *Node, head Head, operands *
 	if w == nil {
 		return nil
 	}
-	p := &projection[F]{hidden: len(*operands), weight: len(*operands) + 1, bias: -1, width: width(hidden), vocab: w.Shape()[0], softcap: F(head.Softcap)}
+	p := &projection[F]{g: g, hidden: len(*operands), weight: len(*operands) + 1, bias: -1, width: width(hidden), vocab: w.Shape()[0], softcap: F(head.Softcap)}
 	*operands = append(*operands, hidden, w)
 	if g.trained(w) {
 		p.dw = head.Weight
@@ -125,7 +126,7 @@ func newProjection[F kernel.Float](g *Graph, hidden *Node, head Head, operands *
 
 // products sets z [m, V] to h · Wᵀ.
 func (p *projection[F]) products(z, h []F, m int, in []gorgonia.Value) {
-	multiply(true, m, p.vocab, p.width, h, p.width, in[p.weight], false, z, p.vocab)
+	multiply(p.g, true, m, p.vocab, p.width, h, p.width, in[p.weight], false, z, p.vocab)
 }
 
 // finish turns a row of products into logits.
@@ -147,9 +148,9 @@ func (p *projection[F]) unfinish(dz, z []F) {
 
 // backward sets dh to dz · W and adds dzᵀ · h and the sum of dz's rows to the gradients of weight and bias.
 func (p *projection[F]) backward(dh, dz, h []F, m int, in []gorgonia.Value) {
-	multiply(false, m, p.width, p.vocab, dz, p.vocab, in[p.weight], false, dh, p.width)
+	multiply(p.g, false, m, p.width, p.vocab, dz, p.vocab, in[p.weight], false, dh, p.width)
 	if dw := gradient[F](p.dw); dw != nil {
-		kernel.Gemm(true, false, p.vocab, p.width, m, dz, p.vocab, h, p.width, true, dw, p.width)
+		gemm(p.g, true, false, p.vocab, p.width, m, dz, p.vocab, h, p.width, true, dw, p.width)
 	}
 	if db := gradient[F](p.db); db != nil {
 		kernel.BiasGradient(db, dz, m, p.vocab, p.vocab)

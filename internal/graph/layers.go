@@ -241,7 +241,7 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			y, x := floats[F](out), floats[F](in[0])
 			for i, p := range parts {
-				multiply(!conv1d, rows, p.n, d, x, d, in[1+i], false, y[p.from:], total)
+				multiply(g, !conv1d, rows, p.n, d, x, d, in[1+i], false, y[p.from:], total)
 				if p.bias >= 0 {
 					kernel.AddBias(y[p.from:], floats[F](in[p.bias]), rows, p.n, total)
 				}
@@ -270,14 +270,14 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 						copy(dx, c)
 					}
 					for i, p := range parts {
-						multiply(conv1d, rows, d, p.n, dy[p.from:], total, v[w+i], c != nil || i > 0, dx, d)
+						multiply(g, conv1d, rows, d, p.n, dy[p.from:], total, v[w+i], c != nil || i > 0, dx, d)
 						dw := gradient[F](g.params[in[1+i]])
 						switch {
 						case dw == nil:
 						case conv1d:
-							kernel.Gemm(true, false, d, p.n, rows, x, d, dy[p.from:], total, true, dw, p.n)
+							gemm(g, true, false, d, p.n, rows, x, d, dy[p.from:], total, true, dw, p.n)
 						default:
-							kernel.Gemm(true, false, p.n, d, rows, dy[p.from:], total, x, d, true, dw, d)
+							gemm(g, true, false, p.n, d, rows, dy[p.from:], total, x, d, true, dw, d)
 						}
 						if p.bias >= 0 {
 							if db := gradient[F](g.params[in[p.bias]]); db != nil {
@@ -294,19 +294,6 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 			return grads, g.err
 		},
 	}, operands...)
-}
-
-// multiply is c[m,n] = a[m,k]·op(w) (+ c), w a weight [n,k] (trans) or [k,n] in its own storage.
-func multiply[F kernel.Float](trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, accumulate bool, c []F, ldc int) {
-	ldb := n
-	if trans {
-		ldb = k
-	}
-	if isBF16(w) {
-		kernel.Gemm(false, trans, m, n, k, a, lda, bits(w), ldb, accumulate, c, ldc)
-		return
-	}
-	kernel.Gemm(false, trans, m, n, k, a, lda, floats[F](w), ldb, accumulate, c, ldc)
 }
 
 // SwiGLU is silu(gate)·up of x [N, 2F], gate in the first half: result [N, F] (Shazeer 2020, GLU Variants Improve Transformer).

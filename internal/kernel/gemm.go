@@ -21,6 +21,11 @@ const itemPanels = 8
 // An element's sum is taken in an order that depends on k alone: the k terms are cut into ceil(k/blockK) runs of equal length,
 // the terms of a run are added up from zero one after the other, and the runs' sums are added to C in turn.
 func Gemm[F Float, S Storage](transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
+	compute(false, transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+}
+
+// compute is Gemm or, with rounded, GemmBF16.
+func compute[F Float, S Storage](rounded, transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
 	if m <= 0 || n <= 0 {
 		return
 	}
@@ -37,7 +42,7 @@ func Gemm[F Float, S Storage](transA, transB bool, m, n, k int, a []F, lda int, 
 	_ = b[extent(transB, k, n, ldb)-1]
 	calls := &gemmCalls[unsafe.Sizeof(b[0])]
 	g := takeCall[gemm[F, S]](calls)
-	*g = gemm[F, S]{transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}
+	*g = gemm[F, S]{rounded: rounded, transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}
 	if transA {
 		g.rs, g.cs = 1, lda
 	}
@@ -58,7 +63,7 @@ func extent(trans bool, rows, columns, ld int) int {
 
 // gemm is a call of Gemm: the matrices, and how C is cut into items.
 type gemm[F Float, S Storage] struct {
-	transB              bool
+	rounded, transB     bool
 	m, n, k             int
 	a                   []F
 	rs, cs              int // element (i, p) of op(A) is a[i*rs+p*cs]
@@ -102,7 +107,11 @@ func (g *gemm[F, S]) cut() int {
 func (g *gemm[F, S]) run(item int) {
 	i0, j0 := item%g.itemsDown*g.itemRows, item/g.itemsDown*g.itemWidth
 	m, n := min(g.itemRows, g.m-i0), min(g.itemWidth, g.n-j0)
-	depth := runLength(g.k)
+	if g.rounded {
+		g.runRounded(i0, j0, m, n)
+		return
+	}
+	depth := runLength(g.k, blockK)
 	size, compactRow := packedSize[F](depth, n), 0
 	if g.rs == 1 && pathOf[F]() == avx2 && g.cs%1024 == 0 {
 		// the columns of a strip of A would meet in few cache sets, which AVX-512's wider strips can afford
@@ -113,14 +122,15 @@ func (g *gemm[F, S]) run(item int) {
 	packed, compact := memory.cut(size), memory.cut(depth*compactRow)
 	for p0 := 0; p0 < g.k; p0 += depth {
 		k := min(depth, g.k-p0)
-		row, column := g.ldb, 1 // from one row, or column, of op(B) to the next
-		if g.transB {
-			row, column = 1, g.ldb
-		}
-		a, b, c, add := g.a[i0*g.rs+p0*g.cs:], g.b[p0*row+j0*column:], g.c[i0*g.ldc+j0:], g.accumulate || p0 > 0
+		a, b, c, add := g.at(i0, j0, p0)
 		done := g.unpacked(m, k, n, a, b, add, c)
 		if done == n {
 			continue
+		}
+		if g.transB {
+			b = b[done*g.ldb:]
+		} else {
+			b = b[done:]
 		}
 		cs := g.cs
 		if compactRow > 0 {
@@ -129,9 +139,19 @@ func (g *gemm[F, S]) run(item int) {
 			}
 			a, cs = compact, compactRow
 		}
-		p := packB(packed, g.transB, k, n-done, b[done*column:], g.ldb)
+		p := packB(packed, g.transB, k, n-done, b, g.ldb)
 		multiply(m, k, n-done, a, g.rs, cs, p, add, c[done:], g.ldc)
 	}
+}
+
+// at returns the operands of a block of C from its row i and column j on, for terms from p on.
+func (g *gemm[F, S]) at(i, j, p int) (a []F, b []S, c []F, add bool) {
+	if g.transB {
+		b = g.b[j*g.ldb+p:]
+	} else {
+		b = g.b[p*g.ldb+j:]
+	}
+	return g.a[i*g.rs+p*g.cs:], b, g.c[i*g.ldc+j:], g.accumulate || p > 0
 }
 
 // unpacked computes columns of C, from the left, for which B need not be packed because the item has few rows. It returns their number.
@@ -155,8 +175,8 @@ const (
 	inPlaceRows = 12 // rows of A for which a B that is stored [k, n] is better read as it lies
 )
 
-// runLength is the length of the runs that k terms are cut into, the last may be shorter.
-func runLength(k int) int { return roundUp(ceil(k, ceil(k, blockK))) }
+// runLength is the length of the runs that k terms are cut into, at most longest; the last may be shorter.
+func runLength(k, longest int) int { return roundUp(ceil(k, ceil(k, longest))) }
 
 // roundUp rounds up to a multiple of 16.
 func roundUp(n int) int { return (n + 15) &^ 15 }
@@ -167,14 +187,11 @@ func ceil(n, d int) int { return (n + d - 1) / d }
 type tileSize struct{ rows, columns int }
 
 func tileOf[F Float]() tileSize {
-	var zero F
-	if unsafe.Sizeof(zero) == 4 {
-		switch path {
-		case avx512:
-			return tileSize{12, 32}
-		case avx2:
-			return tileSize{6, 16}
-		}
+	switch pathOf[F]() {
+	case avx512:
+		return tileSize{12, 32}
+	case avx2:
+		return tileSize{6, 16}
 	}
 	return tileSize{4, 4}
 }

@@ -114,9 +114,12 @@ func transpose[F Float, S Storage](dst []F, row int, src []S, ld, n, k int) {
 
 // peak runs rounds of a tile's independent multiply-adds.
 func peak(rounds int) {
-	if path == avx512 {
+	if pathOf[float32]() == avx512 {
 		peakAVX512(rounds)
 	} else {
 		peakAVX2(rounds)
 	}
 }
+
+// peakPairs is peak of products of pairs of bfloat16.
+func peakPairs(rounds int) { peakBF16AVX512(rounds) }

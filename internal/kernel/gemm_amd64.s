@@ -7668,3 +7668,4149 @@ block:
 	JG         rows
 	VZEROUPPER
 	RET
+
+// func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·multiplyBF16AVX512(SB), NOSPLIT, $0-97
+	MOVQ rs+40(FP), AX
+	MOVQ cs+48(FP), CX
+	MOVQ bs+64(FP), DX
+
+strip:
+	MOVQ rows+8(FP), BX
+	CMPQ BX, m+0(FP)
+	JLE  dispatch
+	MOVQ m+0(FP), BX
+
+dispatch:
+	SUBQ  BX, m+0(FP)
+	MOVQ  n+24(FP), SI
+	MOVQ  b+56(FP), DI
+	MOVQ  c+80(FP), R8
+	MOVQ  BX, R9
+	IMULQ AX, R9
+	CMPQ  BX, $0x0c
+	JE    rows12
+	CMPQ  BX, $0x0b
+	JE    rows11
+	CMPQ  BX, $0x0a
+	JE    rows10
+	CMPQ  BX, $0x09
+	JE    rows9
+	CMPQ  BX, $0x08
+	JE    rows8
+	CMPQ  BX, $0x07
+	JE    rows7
+	CMPQ  BX, $0x06
+	JE    rows6
+	CMPQ  BX, $0x05
+	JE    rows5
+	CMPQ  BX, $0x04
+	JE    rows4
+	CMPQ  BX, $0x03
+	JE    rows3
+	CMPQ  BX, $0x02
+	JE    rows2
+
+rows1:
+	CMPQ       SI, $0x10
+	JLE        narrow1
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	MOVQ       DI, R10
+	MOVQ       k+16(FP), R11
+
+wide1_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R10), Z24
+	VMOVUPS      64(R10), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	ADDQ         CX, BX
+	ADDQ         DX, R10
+	DECQ         R11
+	JNZ          wide1_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide1_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+
+wide1_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows1
+	JMP     next
+
+narrow1:
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	MOVQ       k+16(FP), R10
+
+narrow1_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	ADDQ         CX, BX
+	ADDQ         DX, DI
+	DECQ         R10
+	JNZ          narrow1_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow1_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+
+narrow1_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows2:
+	CMPQ       SI, $0x10
+	JLE        narrow2
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	MOVQ       DI, R10
+	MOVQ       k+16(FP), R11
+
+wide2_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R10), Z24
+	VMOVUPS      64(R10), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	ADDQ         CX, BX
+	ADDQ         DX, R10
+	DECQ         R11
+	JNZ          wide2_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide2_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+
+wide2_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows2
+	JMP     next
+
+narrow2:
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	MOVQ       k+16(FP), R10
+
+narrow2_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	ADDQ         CX, BX
+	ADDQ         DX, DI
+	DECQ         R10
+	JNZ          narrow2_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow2_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+
+narrow2_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows3:
+	CMPQ       SI, $0x10
+	JLE        narrow3
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R10, R11
+	MOVQ       DI, R10
+	MOVQ       k+16(FP), R11
+
+wide3_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R10), Z24
+	VMOVUPS      64(R10), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	ADDQ         CX, BX
+	ADDQ         DX, R10
+	DECQ         R11
+	JNZ          wide3_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide3_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+
+wide3_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows3
+	JMP     next
+
+narrow3:
+	MOVQ       a+32(FP), BX
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	MOVQ       ldc+88(FP), R10
+	MOVQ       R8, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	PREFETCHT0 (R11)
+	ADDQ       R10, R11
+	MOVQ       k+16(FP), R10
+
+narrow3_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	ADDQ         CX, BX
+	ADDQ         DX, DI
+	DECQ         R10
+	JNZ          narrow3_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow3_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+
+narrow3_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows4:
+	CMPQ       SI, $0x10
+	JLE        narrow4
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	MOVQ       DI, R11
+	MOVQ       k+16(FP), R12
+
+wide4_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R11), Z24
+	VMOVUPS      64(R11), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, R11
+	DECQ         R12
+	JNZ          wide4_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide4_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+
+wide4_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows4
+	JMP     next
+
+narrow4:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	MOVQ       k+16(FP), R11
+
+narrow4_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, DI
+	DECQ         R11
+	JNZ          narrow4_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow4_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+
+narrow4_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows5:
+	CMPQ       SI, $0x10
+	JLE        narrow5
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	MOVQ       DI, R11
+	MOVQ       k+16(FP), R12
+
+wide5_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R11), Z24
+	VMOVUPS      64(R11), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, R11
+	DECQ         R12
+	JNZ          wide5_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide5_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+
+wide5_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows5
+	JMP     next
+
+narrow5:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	MOVQ       k+16(FP), R11
+
+narrow5_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, DI
+	DECQ         R11
+	JNZ          narrow5_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow5_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+
+narrow5_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows6:
+	CMPQ       SI, $0x10
+	JLE        narrow6
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R11, R12
+	MOVQ       DI, R11
+	MOVQ       k+16(FP), R12
+
+wide6_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R11), Z24
+	VMOVUPS      64(R11), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, R11
+	DECQ         R12
+	JNZ          wide6_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide6_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+
+wide6_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows6
+	JMP     next
+
+narrow6:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	MOVQ       ldc+88(FP), R11
+	MOVQ       R8, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	PREFETCHT0 (R12)
+	ADDQ       R11, R12
+	MOVQ       k+16(FP), R11
+
+narrow6_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         DX, DI
+	DECQ         R11
+	JNZ          narrow6_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow6_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+
+narrow6_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows7:
+	CMPQ       SI, $0x10
+	JLE        narrow7
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	MOVQ       DI, R12
+	MOVQ       k+16(FP), R13
+
+wide7_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R12), Z24
+	VMOVUPS      64(R12), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, R12
+	DECQ         R13
+	JNZ          wide7_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide7_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+
+wide7_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows7
+	JMP     next
+
+narrow7:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	MOVQ       k+16(FP), R12
+
+narrow7_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, DI
+	DECQ         R12
+	JNZ          narrow7_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow7_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+
+narrow7_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows8:
+	CMPQ       SI, $0x10
+	JLE        narrow8
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	MOVQ       DI, R12
+	MOVQ       k+16(FP), R13
+
+wide8_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R12), Z24
+	VMOVUPS      64(R12), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e1262
+	WORD         $0xf352
+	LONG         $0x40361262
+	WORD         $0xfb52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, R12
+	DECQ         R13
+	JNZ          wide8_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide8_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+	VADDPS       (R10), Z14, Z14
+	VADDPS.Z     64(R10), Z15, K1, Z15
+	ADDQ         BX, R10
+
+wide8_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z14, (R10)
+	VMOVUPS Z15, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows8
+	JMP     next
+
+narrow8:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	MOVQ       k+16(FP), R12
+
+narrow8_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xfb52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, DI
+	DECQ         R12
+	JNZ          narrow8_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow8_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z7, K1, Z7
+	ADDQ         BX, SI
+
+narrow8_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z7, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows9:
+	CMPQ       SI, $0x10
+	JLE        narrow9
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R12, R13
+	MOVQ       DI, R12
+	MOVQ       k+16(FP), R13
+
+wide9_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R12), Z24
+	VMOVUPS      64(R12), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e1262
+	WORD         $0xf352
+	LONG         $0x40361262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e8262
+	WORD         $0xc452
+	LONG         $0x40368262
+	WORD         $0xcc52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, R12
+	DECQ         R13
+	JNZ          wide9_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide9_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+	VADDPS       (R10), Z14, Z14
+	VADDPS.Z     64(R10), Z15, K1, Z15
+	ADDQ         BX, R10
+	VADDPS       (R10), Z16, Z16
+	VADDPS.Z     64(R10), Z17, K1, Z17
+	ADDQ         BX, R10
+
+wide9_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z14, (R10)
+	VMOVUPS Z15, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z16, (R10)
+	VMOVUPS Z17, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows9
+	JMP     next
+
+narrow9:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	MOVQ       ldc+88(FP), R12
+	MOVQ       R8, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	PREFETCHT0 (R13)
+	ADDQ       R12, R13
+	MOVQ       k+16(FP), R12
+
+narrow9_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e1262
+	WORD         $0xc452
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         DX, DI
+	DECQ         R12
+	JNZ          narrow9_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow9_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z7, K1, Z7
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z8, K1, Z8
+	ADDQ         BX, SI
+
+narrow9_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z7, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z8, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows10:
+	CMPQ       SI, $0x10
+	JLE        narrow10
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	MOVQ       DI, R13
+	MOVQ       k+16(FP), R14
+
+wide10_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R13), Z24
+	VMOVUPS      64(R13), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e1262
+	WORD         $0xf352
+	LONG         $0x40361262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e8262
+	WORD         $0xc452
+	LONG         $0x40368262
+	WORD         $0xcc52
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e8262
+	WORD         $0xd552
+	LONG         $0x40368262
+	WORD         $0xdd52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, R13
+	DECQ         R14
+	JNZ          wide10_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide10_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+	VADDPS       (R10), Z14, Z14
+	VADDPS.Z     64(R10), Z15, K1, Z15
+	ADDQ         BX, R10
+	VADDPS       (R10), Z16, Z16
+	VADDPS.Z     64(R10), Z17, K1, Z17
+	ADDQ         BX, R10
+	VADDPS       (R10), Z18, Z18
+	VADDPS.Z     64(R10), Z19, K1, Z19
+	ADDQ         BX, R10
+
+wide10_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z14, (R10)
+	VMOVUPS Z15, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z16, (R10)
+	VMOVUPS Z17, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z18, (R10)
+	VMOVUPS Z19, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows10
+	JMP     next
+
+narrow10:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	MOVQ       k+16(FP), R13
+
+narrow10_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e1262
+	WORD         $0xc452
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e1262
+	WORD         $0xcd52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, DI
+	DECQ         R13
+	JNZ          narrow10_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow10_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z7, K1, Z7
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z8, K1, Z8
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z9, K1, Z9
+	ADDQ         BX, SI
+
+narrow10_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z7, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z8, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z9, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows11:
+	CMPQ       SI, $0x10
+	JLE        narrow11
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	MOVQ       DI, R13
+	MOVQ       k+16(FP), R14
+
+wide11_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R13), Z24
+	VMOVUPS      64(R13), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e1262
+	WORD         $0xf352
+	LONG         $0x40361262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e8262
+	WORD         $0xc452
+	LONG         $0x40368262
+	WORD         $0xcc52
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e8262
+	WORD         $0xd552
+	LONG         $0x40368262
+	WORD         $0xdd52
+	VBROADCASTSS (R12)(AX*1), Z30
+	LONG         $0x403e8262
+	WORD         $0xe652
+	LONG         $0x40368262
+	WORD         $0xee52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, R13
+	DECQ         R14
+	JNZ          wide11_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide11_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+	VADDPS       (R10), Z14, Z14
+	VADDPS.Z     64(R10), Z15, K1, Z15
+	ADDQ         BX, R10
+	VADDPS       (R10), Z16, Z16
+	VADDPS.Z     64(R10), Z17, K1, Z17
+	ADDQ         BX, R10
+	VADDPS       (R10), Z18, Z18
+	VADDPS.Z     64(R10), Z19, K1, Z19
+	ADDQ         BX, R10
+	VADDPS       (R10), Z20, Z20
+	VADDPS.Z     64(R10), Z21, K1, Z21
+	ADDQ         BX, R10
+
+wide11_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z14, (R10)
+	VMOVUPS Z15, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z16, (R10)
+	VMOVUPS Z17, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z18, (R10)
+	VMOVUPS Z19, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z20, (R10)
+	VMOVUPS Z21, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows11
+	JMP     next
+
+narrow11:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	MOVQ       k+16(FP), R13
+
+narrow11_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e1262
+	WORD         $0xc452
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e1262
+	WORD         $0xcd52
+	VBROADCASTSS (R12)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xd652
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, DI
+	DECQ         R13
+	JNZ          narrow11_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow11_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z7, K1, Z7
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z8, K1, Z8
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z9, K1, Z9
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z10, K1, Z10
+	ADDQ         BX, SI
+
+narrow11_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z7, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z8, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z9, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z10, K1, (SI)
+	ADDQ    BX, SI
+	JMP     next
+
+rows12:
+	CMPQ       SI, $0x10
+	JLE        narrow12
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       R13, R14
+	MOVQ       DI, R13
+	MOVQ       k+16(FP), R14
+
+wide12_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (R13), Z24
+	VMOVUPS      64(R13), Z25
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	LONG         $0x40369262
+	WORD         $0xca52
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xd352
+	LONG         $0x40369262
+	WORD         $0xdb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xe452
+	LONG         $0x40369262
+	WORD         $0xec52
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xf552
+	LONG         $0x40369262
+	WORD         $0xfd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x40361262
+	WORD         $0xce52
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xd752
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e1262
+	WORD         $0xe252
+	LONG         $0x40361262
+	WORD         $0xea52
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e1262
+	WORD         $0xf352
+	LONG         $0x40361262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e8262
+	WORD         $0xc452
+	LONG         $0x40368262
+	WORD         $0xcc52
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e8262
+	WORD         $0xd552
+	LONG         $0x40368262
+	WORD         $0xdd52
+	VBROADCASTSS (R12)(AX*1), Z30
+	LONG         $0x403e8262
+	WORD         $0xe652
+	LONG         $0x40368262
+	WORD         $0xee52
+	VBROADCASTSS (R12)(AX*2), Z31
+	LONG         $0x403e8262
+	WORD         $0xf752
+	LONG         $0x40368262
+	WORD         $0xff52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, R13
+	DECQ         R14
+	JNZ          wide12_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         -16(SI), R10
+	MOVQ         $+16, R11
+	CMPQ         R10, R11
+	CMOVQGT      R11, R10
+	XORL         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	DECQ         R11
+	BZHIQ        R10, R11, R11
+	KMOVW        R11, K1
+	MOVB         add+96(FP), R10
+	TESTB        R10, R10
+	JZ           wide12_store
+	MOVQ         R8, R10
+	VADDPS       (R10), Z0, Z0
+	VADDPS.Z     64(R10), Z1, K1, Z1
+	ADDQ         BX, R10
+	VADDPS       (R10), Z2, Z2
+	VADDPS.Z     64(R10), Z3, K1, Z3
+	ADDQ         BX, R10
+	VADDPS       (R10), Z4, Z4
+	VADDPS.Z     64(R10), Z5, K1, Z5
+	ADDQ         BX, R10
+	VADDPS       (R10), Z6, Z6
+	VADDPS.Z     64(R10), Z7, K1, Z7
+	ADDQ         BX, R10
+	VADDPS       (R10), Z8, Z8
+	VADDPS.Z     64(R10), Z9, K1, Z9
+	ADDQ         BX, R10
+	VADDPS       (R10), Z10, Z10
+	VADDPS.Z     64(R10), Z11, K1, Z11
+	ADDQ         BX, R10
+	VADDPS       (R10), Z12, Z12
+	VADDPS.Z     64(R10), Z13, K1, Z13
+	ADDQ         BX, R10
+	VADDPS       (R10), Z14, Z14
+	VADDPS.Z     64(R10), Z15, K1, Z15
+	ADDQ         BX, R10
+	VADDPS       (R10), Z16, Z16
+	VADDPS.Z     64(R10), Z17, K1, Z17
+	ADDQ         BX, R10
+	VADDPS       (R10), Z18, Z18
+	VADDPS.Z     64(R10), Z19, K1, Z19
+	ADDQ         BX, R10
+	VADDPS       (R10), Z20, Z20
+	VADDPS.Z     64(R10), Z21, K1, Z21
+	ADDQ         BX, R10
+	VADDPS       (R10), Z22, Z22
+	VADDPS.Z     64(R10), Z23, K1, Z23
+	ADDQ         BX, R10
+
+wide12_store:
+	MOVQ    R8, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z12, (R10)
+	VMOVUPS Z13, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z14, (R10)
+	VMOVUPS Z15, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z16, (R10)
+	VMOVUPS Z17, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z18, (R10)
+	VMOVUPS Z19, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z20, (R10)
+	VMOVUPS Z21, K1, 64(R10)
+	ADDQ    BX, R10
+	VMOVUPS Z22, (R10)
+	VMOVUPS Z23, K1, 64(R10)
+	ADDQ    BX, R10
+	MOVQ    panel+72(FP), BX
+	ADDQ    BX, DI
+	ADDQ    AX, R9
+	ADDQ    $0x00000080, R8
+	SUBQ    $0x20, SI
+	JG      rows12
+	JMP     next
+
+narrow12:
+	MOVQ       a+32(FP), BX
+	LEAQ       (BX)(AX*2), R10
+	ADDQ       AX, R10
+	LEAQ       (R10)(AX*2), R11
+	ADDQ       AX, R11
+	LEAQ       (R11)(AX*2), R12
+	ADDQ       AX, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	MOVQ       ldc+88(FP), R13
+	MOVQ       R8, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	PREFETCHT0 (R14)
+	ADDQ       R13, R14
+	MOVQ       k+16(FP), R13
+
+narrow12_k:
+	PREFETCHT0   (BX)(R9*1)
+	VMOVUPS      (DI), Z24
+	VBROADCASTSS (BX), Z26
+	LONG         $0x403e9262
+	WORD         $0xc252
+	VBROADCASTSS (BX)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xcb52
+	VBROADCASTSS (BX)(AX*2), Z28
+	LONG         $0x403e9262
+	WORD         $0xd452
+	VBROADCASTSS (R10), Z29
+	LONG         $0x403e9262
+	WORD         $0xdd52
+	VBROADCASTSS (R10)(AX*1), Z30
+	LONG         $0x403e9262
+	WORD         $0xe652
+	VBROADCASTSS (R10)(AX*2), Z31
+	LONG         $0x403e9262
+	WORD         $0xef52
+	VBROADCASTSS (R11), Z26
+	LONG         $0x403e9262
+	WORD         $0xf252
+	VBROADCASTSS (R11)(AX*1), Z27
+	LONG         $0x403e9262
+	WORD         $0xfb52
+	VBROADCASTSS (R11)(AX*2), Z28
+	LONG         $0x403e1262
+	WORD         $0xc452
+	VBROADCASTSS (R12), Z29
+	LONG         $0x403e1262
+	WORD         $0xcd52
+	VBROADCASTSS (R12)(AX*1), Z30
+	LONG         $0x403e1262
+	WORD         $0xd652
+	VBROADCASTSS (R12)(AX*2), Z31
+	LONG         $0x403e1262
+	WORD         $0xdf52
+	ADDQ         CX, BX
+	ADDQ         CX, R10
+	ADDQ         CX, R11
+	ADDQ         CX, R12
+	ADDQ         DX, DI
+	DECQ         R13
+	JNZ          narrow12_k
+	MOVQ         ldc+88(FP), BX
+	LEAQ         (SI), SI
+	MOVQ         $+16, DI
+	CMPQ         SI, DI
+	CMOVQGT      DI, SI
+	XORL         DI, DI
+	CMPQ         SI, DI
+	CMOVQLT      DI, SI
+	DECQ         DI
+	BZHIQ        SI, DI, DI
+	KMOVW        DI, K1
+	MOVB         add+96(FP), SI
+	TESTB        SI, SI
+	JZ           narrow12_store
+	MOVQ         R8, SI
+	VADDPS.Z     (SI), Z0, K1, Z0
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z1, K1, Z1
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z2, K1, Z2
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z3, K1, Z3
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z4, K1, Z4
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z5, K1, Z5
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z6, K1, Z6
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z7, K1, Z7
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z8, K1, Z8
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z9, K1, Z9
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z10, K1, Z10
+	ADDQ         BX, SI
+	VADDPS.Z     (SI), Z11, K1, Z11
+	ADDQ         BX, SI
+
+narrow12_store:
+	MOVQ    R8, SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z5, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z6, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z7, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z8, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z9, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z10, K1, (SI)
+	ADDQ    BX, SI
+	VMOVUPS Z11, K1, (SI)
+	ADDQ    BX, SI
+
+next:
+	MOVQ  rows+8(FP), BX
+	MOVQ  ldc+88(FP), SI
+	IMULQ BX, SI
+	ADDQ  SI, c+80(FP)
+	IMULQ AX, BX
+	ADDQ  BX, a+32(FP)
+	CMPQ  m+0(FP), $0x00
+	JG    strip
+	VZEROUPPER
+	RET
+
+// func peakBF16AVX512(n int)
+// Requires: AVX, AVX512F
+TEXT ·peakBF16AVX512(SB), NOSPLIT, $0-8
+	MOVQ   n+0(FP), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	VPXORD Z28, Z28, Z28
+	VPXORD Z29, Z29, Z29
+	VPXORD Z30, Z30, Z30
+	VPXORD Z31, Z31, Z31
+
+loop:
+	LONG $0x403e9262
+	WORD $0xc052
+	LONG $0x403e9262
+	WORD $0xc852
+	LONG $0x403e9262
+	WORD $0xd052
+	LONG $0x403e9262
+	WORD $0xd852
+	LONG $0x403e9262
+	WORD $0xe052
+	LONG $0x403e9262
+	WORD $0xe852
+	LONG $0x403e9262
+	WORD $0xf052
+	LONG $0x403e9262
+	WORD $0xf852
+	LONG $0x403e1262
+	WORD $0xc052
+	LONG $0x403e1262
+	WORD $0xc852
+	LONG $0x403e1262
+	WORD $0xd052
+	LONG $0x403e1262
+	WORD $0xd852
+	LONG $0x403e1262
+	WORD $0xe052
+	LONG $0x403e1262
+	WORD $0xe852
+	LONG $0x403e1262
+	WORD $0xf052
+	LONG $0x403e1262
+	WORD $0xf852
+	LONG $0x403e8262
+	WORD $0xc052
+	LONG $0x403e8262
+	WORD $0xc852
+	LONG $0x403e8262
+	WORD $0xd052
+	LONG $0x403e8262
+	WORD $0xd852
+	LONG $0x403e8262
+	WORD $0xe052
+	LONG $0x403e8262
+	WORD $0xe852
+	LONG $0x403e8262
+	WORD $0xf052
+	LONG $0x403e8262
+	WORD $0xf852
+	DECQ AX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+DATA gemmInterleave<>+0(SB)/4, $0x00000010
+DATA gemmInterleave<>+4(SB)/4, $0x00010011
+DATA gemmInterleave<>+8(SB)/4, $0x00020012
+DATA gemmInterleave<>+12(SB)/4, $0x00030013
+DATA gemmInterleave<>+16(SB)/4, $0x00040014
+DATA gemmInterleave<>+20(SB)/4, $0x00050015
+DATA gemmInterleave<>+24(SB)/4, $0x00060016
+DATA gemmInterleave<>+28(SB)/4, $0x00070017
+DATA gemmInterleave<>+32(SB)/4, $0x00080018
+DATA gemmInterleave<>+36(SB)/4, $0x00090019
+DATA gemmInterleave<>+40(SB)/4, $0x000a001a
+DATA gemmInterleave<>+44(SB)/4, $0x000b001b
+DATA gemmInterleave<>+48(SB)/4, $0x000c001c
+DATA gemmInterleave<>+52(SB)/4, $0x000d001d
+DATA gemmInterleave<>+56(SB)/4, $0x000e001e
+DATA gemmInterleave<>+60(SB)/4, $0x000f001f
+GLOBL gemmInterleave<>(SB), RODATA|NOPTR, $64
+
+// func pairRowsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+TEXT ·pairRowsAVX512(SB), NOSPLIT, $0-64
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      k+24(FP), BX
+	MOVQ      whole+32(FP), SI
+	MOVQ      rest+40(FP), DI
+	MOVQ      width+48(FP), R8
+	MOVQ      step+56(FP), R9
+	VMOVDQU64 gemmInterleave<>+0(SB), Z31
+	LEAQ      (DI), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K1
+	KMOVW     K1, K2
+	LEAQ      -16(DI), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K3
+	KMOVW     K3, K4
+	KXNORW    K5, K5, K5
+
+row:
+	CMPQ  BX, $0x02
+	JGE   both
+	KXORW K5, K5, K5
+	KXORW K5, K5, K5
+	KXORW K2, K2, K2
+	KXORW K4, K4, K4
+
+both:
+	MOVQ  CX, R10
+	MOVQ  AX, R11
+	MOVQ  SI, R12
+	TESTQ R12, R12
+	JZ    rest
+
+panel:
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z (R10)(DX*1), K5, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, (R11)
+	VMOVUPS   64(R10), Z2
+	VMOVUPS.Z 64(R10)(DX*1), K5, Z3
+	LONG      $0x4867f262
+	WORD      $0xd272
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, 64(R11)
+	LEAQ      (R10)(R8*4), R10
+	ADDQ      R9, R11
+	DECQ      R12
+	JNZ       panel
+
+rest:
+	TESTQ     DI, DI
+	JZ        next
+	VMOVUPS.Z (R10), K1, Z0
+	VMOVUPS.Z (R10)(DX*1), K2, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K1, (R11)
+	VMOVUPS.Z 64(R10), K3, Z2
+	VMOVUPS.Z 64(R10)(DX*1), K4, Z3
+	LONG      $0x4867f262
+	WORD      $0xd272
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, K3, 64(R11)
+
+next:
+	LEAQ (CX)(DX*2), CX
+	LEAQ (AX)(R8*4), AX
+	SUBQ $0x02, BX
+	JG   row
+	VZEROUPPER
+	RET
+
+// func pairRowsBF16AVX512(dst *float32, src *uint16, ld int, k int, whole int, rest int, width int, step int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·pairRowsBF16AVX512(SB), NOSPLIT, $0-64
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    k+24(FP), BX
+	MOVQ    whole+32(FP), SI
+	MOVQ    rest+40(FP), DI
+	MOVQ    width+48(FP), R8
+	MOVQ    step+56(FP), R9
+	LEAQ    (DI), R10
+	MOVQ    $+16, R11
+	CMPQ    R10, R11
+	CMOVQGT R11, R10
+	XORL    R11, R11
+	CMPQ    R10, R11
+	CMOVQLT R11, R10
+	DECQ    R11
+	BZHIQ   R10, R11, R11
+	KMOVW   R11, K1
+	KMOVW   K1, K2
+	LEAQ    -16(DI), R10
+	MOVQ    $+16, R11
+	CMPQ    R10, R11
+	CMOVQGT R11, R10
+	XORL    R11, R11
+	CMPQ    R10, R11
+	CMOVQLT R11, R10
+	DECQ    R11
+	BZHIQ   R10, R11, R11
+	KMOVW   R11, K3
+	KMOVW   K3, K4
+	KXNORW  K5, K5, K5
+
+row:
+	CMPQ  BX, $0x02
+	JGE   both
+	KXORW K5, K5, K5
+	KXORW K5, K5, K5
+	KXORW K2, K2, K2
+	KXORW K4, K4, K4
+
+both:
+	MOVQ  CX, R10
+	MOVQ  AX, R11
+	MOVQ  SI, R12
+	TESTQ R12, R12
+	JZ    rest
+
+panel:
+	VPMOVZXWD   (R10), Z0
+	VPMOVZXWD.Z (R10)(DX*1), K5, Z1
+	VPSLLD      $0x10, Z0, Z0
+	VPORD       Z1, Z0, Z0
+	VMOVUPS     Z0, (R11)
+	VPMOVZXWD   32(R10), Z2
+	VPMOVZXWD.Z 32(R10)(DX*1), K5, Z3
+	VPSLLD      $0x10, Z2, Z2
+	VPORD       Z3, Z2, Z2
+	VMOVUPS     Z2, 64(R11)
+	LEAQ        (R10)(R8*2), R10
+	ADDQ        R9, R11
+	DECQ        R12
+	JNZ         panel
+
+rest:
+	TESTQ       DI, DI
+	JZ          next
+	VPMOVZXWD.Z (R10), K1, Z0
+	VPMOVZXWD.Z (R10)(DX*1), K2, Z1
+	VPSLLD      $0x10, Z0, Z0
+	VPORD       Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (R11)
+	VPMOVZXWD.Z 32(R10), K3, Z2
+	VPMOVZXWD.Z 32(R10)(DX*1), K4, Z3
+	VPSLLD      $0x10, Z2, Z2
+	VPORD       Z3, Z2, Z2
+	VMOVUPS     Z2, K3, 64(R11)
+
+next:
+	LEAQ (CX)(DX*2), CX
+	LEAQ (AX)(R8*4), AX
+	SUBQ $0x02, BX
+	JG   row
+	VZEROUPPER
+	RET
+
+// func pairStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+TEXT ·pairStripsAVX512(SB), NOSPLIT, $0-64
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      k+24(FP), BX
+	MOVQ      whole+32(FP), SI
+	MOVQ      rest+40(FP), DI
+	MOVQ      width+48(FP), R8
+	MOVQ      step+56(FP), R9
+	VMOVDQU64 gemmInterleave<>+0(SB), Z31
+	LEAQ      (DI), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K1
+	KMOVW     K1, K2
+	LEAQ      (R8), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K3
+	KMOVW     K3, K4
+
+row:
+	CMPQ  BX, $0x02
+	JGE   both
+	KXORW K4, K4, K4
+	KXORW K2, K2, K2
+
+both:
+	MOVQ  CX, R10
+	MOVQ  AX, R11
+	MOVQ  SI, R12
+	TESTQ R12, R12
+	JZ    rest
+
+panel:
+	VMOVUPS.Z (R10), K3, Z0
+	VMOVUPS.Z (R10)(DX*1), K4, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K3, (R11)
+	LEAQ      (R10)(R8*4), R10
+	ADDQ      R9, R11
+	DECQ      R12
+	JNZ       panel
+
+rest:
+	TESTQ     DI, DI
+	JZ        next
+	VMOVUPS.Z (R10), K1, Z0
+	VMOVUPS.Z (R10)(DX*1), K2, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K1, (R11)
+
+next:
+	LEAQ (CX)(DX*2), CX
+	LEAQ (AX)(R8*4), AX
+	SUBQ $0x02, BX
+	JG   row
+	VZEROUPPER
+	RET
+
+// func pairAlongAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·pairAlongAVX512(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    k+24(FP), BX
+	MOVQ    n+32(FP), SI
+	MOVQ    row+40(FP), DI
+	MOVQ    BX, R11
+	ANDQ    $0x1f, R11
+	LEAQ    (R11), R8
+	MOVQ    $+16, R9
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
+	XORL    R9, R9
+	CMPQ    R8, R9
+	CMOVQLT R9, R8
+	DECQ    R9
+	BZHIQ   R8, R9, R9
+	KMOVW   R9, K1
+	LEAQ    -16(R11), R8
+	MOVQ    $+16, R9
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
+	XORL    R9, R9
+	CMPQ    R8, R9
+	CMOVQLT R9, R8
+	DECQ    R9
+	BZHIQ   R8, R9, R9
+	KMOVW   R9, K2
+
+row:
+	MOVQ CX, R8
+	MOVQ AX, R9
+	MOVQ BX, R10
+	SUBQ $0x20, R10
+	JL   tail
+
+block:
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	LONG    $0x4877f262
+	WORD    $0xc072
+	VPROLD  $0x10, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ    $0x00000080, R8
+	ADDQ    $0x40, R9
+	SUBQ    $0x20, R10
+	JGE     block
+
+tail:
+	TESTQ     R11, R11
+	JZ        next
+	VMOVUPS.Z (R8), K1, Z0
+	VMOVUPS.Z 64(R8), K2, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPROLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (R9)
+
+next:
+	ADDQ DX, CX
+	ADDQ DI, AX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func pairColumnsAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·pairColumnsAVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ n+32(FP), BX
+	MOVQ row+40(FP), SI
+	LEAQ (DX)(DX*2), DI
+	LEAQ (SI)(SI*2), R8
+
+rows:
+	MOVQ k+24(FP), R9
+	MOVQ CX, R10
+	MOVQ AX, R11
+
+block:
+	LEAQ      (R9), R12
+	MOVQ      $+16, R13
+	CMPQ      R12, R13
+	CMOVQGT   R13, R12
+	XORL      R13, R13
+	CMPQ      R12, R13
+	CMOVQLT   R13, R12
+	DECQ      R13
+	BZHIQ     R12, R13, R13
+	KMOVW     R13, K1
+	LEAQ      -16(R9), R12
+	MOVQ      $+16, R13
+	CMPQ      R12, R13
+	CMOVQGT   R13, R12
+	XORL      R13, R13
+	CMPQ      R12, R13
+	CMOVQLT   R13, R12
+	DECQ      R13
+	BZHIQ     R12, R13, R13
+	KMOVW     R13, K2
+	MOVQ      R10, R12
+	LEAQ      (R12)(DX*4), R13
+	LEAQ      (R13)(DX*4), R14
+	LEAQ      (R14)(DX*4), R15
+	CMPQ      BX, $0x10
+	JL        partial
+	VMOVUPS.Z (R12), K1, Z16
+	VMOVUPS.Z 64(R12), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xc072
+	VMOVUPS.Z (R12)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R12)(DX*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xc872
+	VMOVUPS.Z (R12)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R12)(DX*2), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xd072
+	VMOVUPS.Z (R12)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R12)(DI*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xd872
+	VMOVUPS.Z (R13), K1, Z16
+	VMOVUPS.Z 64(R13), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xe072
+	VMOVUPS.Z (R13)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R13)(DX*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xe872
+	VMOVUPS.Z (R13)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R13)(DX*2), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xf072
+	VMOVUPS.Z (R13)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R13)(DI*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xf872
+	VMOVUPS.Z (R14), K1, Z16
+	VMOVUPS.Z 64(R14), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xc072
+	VMOVUPS.Z (R14)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R14)(DX*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xc872
+	VMOVUPS.Z (R14)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R14)(DX*2), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xd072
+	VMOVUPS.Z (R14)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R14)(DI*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xd872
+	VMOVUPS.Z (R15), K1, Z16
+	VMOVUPS.Z 64(R15), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xe072
+	VMOVUPS.Z (R15)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R15)(DX*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xe872
+	VMOVUPS.Z (R15)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R15)(DX*2), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xf072
+	VMOVUPS.Z (R15)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R15)(DI*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xf872
+	JMP       loaded
+
+partial:
+	VPXORD    Z0, Z0, Z0
+	VPXORD    Z1, Z1, Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z3, Z3, Z3
+	VPXORD    Z4, Z4, Z4
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	CMPQ      BX, $0x00
+	JLE       loaded
+	VMOVUPS.Z (R12), K1, Z16
+	VMOVUPS.Z 64(R12), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xc072
+	CMPQ      BX, $0x01
+	JLE       loaded
+	VMOVUPS.Z (R12)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R12)(DX*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xc872
+	CMPQ      BX, $0x02
+	JLE       loaded
+	VMOVUPS.Z (R12)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R12)(DX*2), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xd072
+	CMPQ      BX, $0x03
+	JLE       loaded
+	VMOVUPS.Z (R12)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R12)(DI*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xd872
+	CMPQ      BX, $0x04
+	JLE       loaded
+	VMOVUPS.Z (R13), K1, Z16
+	VMOVUPS.Z 64(R13), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xe072
+	CMPQ      BX, $0x05
+	JLE       loaded
+	VMOVUPS.Z (R13)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R13)(DX*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xe872
+	CMPQ      BX, $0x06
+	JLE       loaded
+	VMOVUPS.Z (R13)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R13)(DX*2), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xf072
+	CMPQ      BX, $0x07
+	JLE       loaded
+	VMOVUPS.Z (R13)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R13)(DI*1), K2, Z17
+	LONG      $0x4077b262
+	WORD      $0xf872
+	CMPQ      BX, $0x08
+	JLE       loaded
+	VMOVUPS.Z (R14), K1, Z16
+	VMOVUPS.Z 64(R14), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xc072
+	CMPQ      BX, $0x09
+	JLE       loaded
+	VMOVUPS.Z (R14)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R14)(DX*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xc872
+	CMPQ      BX, $0x0a
+	JLE       loaded
+	VMOVUPS.Z (R14)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R14)(DX*2), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xd072
+	CMPQ      BX, $0x0b
+	JLE       loaded
+	VMOVUPS.Z (R14)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R14)(DI*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xd872
+	CMPQ      BX, $0x0c
+	JLE       loaded
+	VMOVUPS.Z (R15), K1, Z16
+	VMOVUPS.Z 64(R15), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xe072
+	CMPQ      BX, $0x0d
+	JLE       loaded
+	VMOVUPS.Z (R15)(DX*1), K1, Z16
+	VMOVUPS.Z 64(R15)(DX*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xe872
+	CMPQ      BX, $0x0e
+	JLE       loaded
+	VMOVUPS.Z (R15)(DX*2), K1, Z16
+	VMOVUPS.Z 64(R15)(DX*2), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xf072
+	CMPQ      BX, $0x0f
+	JLE       loaded
+	VMOVUPS.Z (R15)(DI*1), K1, Z16
+	VMOVUPS.Z 64(R15)(DI*1), K2, Z17
+	LONG      $0x40773262
+	WORD      $0xf872
+
+loaded:
+	VPROLD     $0x10, Z0, Z0
+	VPROLD     $0x10, Z1, Z1
+	VPROLD     $0x10, Z2, Z2
+	VPROLD     $0x10, Z3, Z3
+	VPROLD     $0x10, Z4, Z4
+	VPROLD     $0x10, Z5, Z5
+	VPROLD     $0x10, Z6, Z6
+	VPROLD     $0x10, Z7, Z7
+	VPROLD     $0x10, Z8, Z8
+	VPROLD     $0x10, Z9, Z9
+	VPROLD     $0x10, Z10, Z10
+	VPROLD     $0x10, Z11, Z11
+	VPROLD     $0x10, Z12, Z12
+	VPROLD     $0x10, Z13, Z13
+	VPROLD     $0x10, Z14, Z14
+	VPROLD     $0x10, Z15, Z15
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPS  Z5, Z4, Z16
+	VUNPCKHPS  Z5, Z4, Z17
+	VUNPCKLPS  Z7, Z6, Z18
+	VUNPCKHPS  Z7, Z6, Z19
+	VUNPCKLPD  Z18, Z16, Z4
+	VUNPCKHPD  Z18, Z16, Z5
+	VUNPCKLPD  Z19, Z17, Z6
+	VUNPCKHPD  Z19, Z17, Z7
+	VUNPCKLPS  Z9, Z8, Z16
+	VUNPCKHPS  Z9, Z8, Z17
+	VUNPCKLPS  Z11, Z10, Z18
+	VUNPCKHPS  Z11, Z10, Z19
+	VUNPCKLPD  Z18, Z16, Z8
+	VUNPCKHPD  Z18, Z16, Z9
+	VUNPCKLPD  Z19, Z17, Z10
+	VUNPCKHPD  Z19, Z17, Z11
+	VUNPCKLPS  Z13, Z12, Z16
+	VUNPCKHPS  Z13, Z12, Z17
+	VUNPCKLPS  Z15, Z14, Z18
+	VUNPCKHPS  Z15, Z14, Z19
+	VUNPCKLPD  Z18, Z16, Z12
+	VUNPCKHPD  Z18, Z16, Z13
+	VUNPCKLPD  Z19, Z17, Z14
+	VUNPCKHPD  Z19, Z17, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z17
+	VSHUFF32X4 $0x88, Z12, Z8, Z18
+	VSHUFF32X4 $0xdd, Z12, Z8, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z0
+	VSHUFF32X4 $0x88, Z19, Z17, Z4
+	VSHUFF32X4 $0xdd, Z18, Z16, Z8
+	VSHUFF32X4 $0xdd, Z19, Z17, Z12
+	VSHUFF32X4 $0x88, Z5, Z1, Z16
+	VSHUFF32X4 $0xdd, Z5, Z1, Z17
+	VSHUFF32X4 $0x88, Z13, Z9, Z18
+	VSHUFF32X4 $0xdd, Z13, Z9, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z1
+	VSHUFF32X4 $0x88, Z19, Z17, Z5
+	VSHUFF32X4 $0xdd, Z18, Z16, Z9
+	VSHUFF32X4 $0xdd, Z19, Z17, Z13
+	VSHUFF32X4 $0x88, Z6, Z2, Z16
+	VSHUFF32X4 $0xdd, Z6, Z2, Z17
+	VSHUFF32X4 $0x88, Z14, Z10, Z18
+	VSHUFF32X4 $0xdd, Z14, Z10, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z2
+	VSHUFF32X4 $0x88, Z19, Z17, Z6
+	VSHUFF32X4 $0xdd, Z18, Z16, Z10
+	VSHUFF32X4 $0xdd, Z19, Z17, Z14
+	VSHUFF32X4 $0x88, Z7, Z3, Z16
+	VSHUFF32X4 $0xdd, Z7, Z3, Z17
+	VSHUFF32X4 $0x88, Z15, Z11, Z18
+	VSHUFF32X4 $0xdd, Z15, Z11, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z3
+	VSHUFF32X4 $0x88, Z19, Z17, Z7
+	VSHUFF32X4 $0xdd, Z18, Z16, Z11
+	VSHUFF32X4 $0xdd, Z19, Z17, Z15
+	MOVQ       R11, R12
+	LEAQ       (R12)(SI*4), R13
+	LEAQ       (R13)(SI*4), R14
+	LEAQ       (R14)(SI*4), R15
+	VMOVUPS    Z0, (R12)
+	VMOVUPS    Z1, (R12)(SI*1)
+	VMOVUPS    Z2, (R12)(SI*2)
+	VMOVUPS    Z3, (R12)(R8*1)
+	VMOVUPS    Z4, (R13)
+	VMOVUPS    Z5, (R13)(SI*1)
+	VMOVUPS    Z6, (R13)(SI*2)
+	VMOVUPS    Z7, (R13)(R8*1)
+	VMOVUPS    Z8, (R14)
+	VMOVUPS    Z9, (R14)(SI*1)
+	VMOVUPS    Z10, (R14)(SI*2)
+	VMOVUPS    Z11, (R14)(R8*1)
+	VMOVUPS    Z12, (R15)
+	VMOVUPS    Z13, (R15)(SI*1)
+	VMOVUPS    Z14, (R15)(SI*2)
+	VMOVUPS    Z15, (R15)(R8*1)
+	ADDQ       $0x00000080, R10
+	LEAQ       (R15)(SI*4), R11
+	SUBQ       $0x20, R9
+	JG         block
+	LEAQ       (CX)(DX*8), CX
+	LEAQ       (CX)(DX*8), CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, BX
+	JG         rows
+	VZEROUPPER
+	RET
+
+// func pairColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+TEXT ·pairColumnsBF16AVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ n+32(FP), BX
+	MOVQ row+40(FP), SI
+	LEAQ (DX)(DX*2), DI
+	LEAQ (SI)(SI*2), R8
+
+rows:
+	MOVQ k+24(FP), R9
+	MOVQ CX, R10
+	MOVQ AX, R11
+
+block:
+	LEAQ        (R9), R12
+	MOVQ        $+16, R13
+	CMPQ        R12, R13
+	CMOVQGT     R13, R12
+	XORL        R13, R13
+	CMPQ        R12, R13
+	CMOVQLT     R13, R12
+	DECQ        R13
+	BZHIQ       R12, R13, R13
+	KMOVW       R13, K1
+	LEAQ        -16(R9), R12
+	MOVQ        $+16, R13
+	CMPQ        R12, R13
+	CMOVQGT     R13, R12
+	XORL        R13, R13
+	CMPQ        R12, R13
+	CMOVQLT     R13, R12
+	DECQ        R13
+	BZHIQ       R12, R13, R13
+	KMOVW       R13, K2
+	KUNPCKWD    K1, K2, K1
+	MOVQ        R10, R12
+	LEAQ        (R12)(DX*4), R13
+	LEAQ        (R13)(DX*4), R14
+	LEAQ        (R14)(DX*4), R15
+	CMPQ        BX, $0x10
+	JL          partial
+	VMOVDQU16.Z (R12), K1, Z0
+	VMOVDQU16.Z (R12)(DX*1), K1, Z1
+	VMOVDQU16.Z (R12)(DX*2), K1, Z2
+	VMOVDQU16.Z (R12)(DI*1), K1, Z3
+	VMOVDQU16.Z (R13), K1, Z4
+	VMOVDQU16.Z (R13)(DX*1), K1, Z5
+	VMOVDQU16.Z (R13)(DX*2), K1, Z6
+	VMOVDQU16.Z (R13)(DI*1), K1, Z7
+	VMOVDQU16.Z (R14), K1, Z8
+	VMOVDQU16.Z (R14)(DX*1), K1, Z9
+	VMOVDQU16.Z (R14)(DX*2), K1, Z10
+	VMOVDQU16.Z (R14)(DI*1), K1, Z11
+	VMOVDQU16.Z (R15), K1, Z12
+	VMOVDQU16.Z (R15)(DX*1), K1, Z13
+	VMOVDQU16.Z (R15)(DX*2), K1, Z14
+	VMOVDQU16.Z (R15)(DI*1), K1, Z15
+	JMP         loaded
+
+partial:
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z1, Z1, Z1
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z3, Z3, Z3
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z5, Z5, Z5
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z7, Z7, Z7
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z9, Z9, Z9
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z11, Z11, Z11
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z13, Z13, Z13
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z15, Z15, Z15
+	CMPQ        BX, $0x00
+	JLE         loaded
+	VMOVDQU16.Z (R12), K1, Z0
+	CMPQ        BX, $0x01
+	JLE         loaded
+	VMOVDQU16.Z (R12)(DX*1), K1, Z1
+	CMPQ        BX, $0x02
+	JLE         loaded
+	VMOVDQU16.Z (R12)(DX*2), K1, Z2
+	CMPQ        BX, $0x03
+	JLE         loaded
+	VMOVDQU16.Z (R12)(DI*1), K1, Z3
+	CMPQ        BX, $0x04
+	JLE         loaded
+	VMOVDQU16.Z (R13), K1, Z4
+	CMPQ        BX, $0x05
+	JLE         loaded
+	VMOVDQU16.Z (R13)(DX*1), K1, Z5
+	CMPQ        BX, $0x06
+	JLE         loaded
+	VMOVDQU16.Z (R13)(DX*2), K1, Z6
+	CMPQ        BX, $0x07
+	JLE         loaded
+	VMOVDQU16.Z (R13)(DI*1), K1, Z7
+	CMPQ        BX, $0x08
+	JLE         loaded
+	VMOVDQU16.Z (R14), K1, Z8
+	CMPQ        BX, $0x09
+	JLE         loaded
+	VMOVDQU16.Z (R14)(DX*1), K1, Z9
+	CMPQ        BX, $0x0a
+	JLE         loaded
+	VMOVDQU16.Z (R14)(DX*2), K1, Z10
+	CMPQ        BX, $0x0b
+	JLE         loaded
+	VMOVDQU16.Z (R14)(DI*1), K1, Z11
+	CMPQ        BX, $0x0c
+	JLE         loaded
+	VMOVDQU16.Z (R15), K1, Z12
+	CMPQ        BX, $0x0d
+	JLE         loaded
+	VMOVDQU16.Z (R15)(DX*1), K1, Z13
+	CMPQ        BX, $0x0e
+	JLE         loaded
+	VMOVDQU16.Z (R15)(DX*2), K1, Z14
+	CMPQ        BX, $0x0f
+	JLE         loaded
+	VMOVDQU16.Z (R15)(DI*1), K1, Z15
+
+loaded:
+	VPROLD     $0x10, Z0, Z0
+	VPROLD     $0x10, Z1, Z1
+	VPROLD     $0x10, Z2, Z2
+	VPROLD     $0x10, Z3, Z3
+	VPROLD     $0x10, Z4, Z4
+	VPROLD     $0x10, Z5, Z5
+	VPROLD     $0x10, Z6, Z6
+	VPROLD     $0x10, Z7, Z7
+	VPROLD     $0x10, Z8, Z8
+	VPROLD     $0x10, Z9, Z9
+	VPROLD     $0x10, Z10, Z10
+	VPROLD     $0x10, Z11, Z11
+	VPROLD     $0x10, Z12, Z12
+	VPROLD     $0x10, Z13, Z13
+	VPROLD     $0x10, Z14, Z14
+	VPROLD     $0x10, Z15, Z15
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPS  Z5, Z4, Z16
+	VUNPCKHPS  Z5, Z4, Z17
+	VUNPCKLPS  Z7, Z6, Z18
+	VUNPCKHPS  Z7, Z6, Z19
+	VUNPCKLPD  Z18, Z16, Z4
+	VUNPCKHPD  Z18, Z16, Z5
+	VUNPCKLPD  Z19, Z17, Z6
+	VUNPCKHPD  Z19, Z17, Z7
+	VUNPCKLPS  Z9, Z8, Z16
+	VUNPCKHPS  Z9, Z8, Z17
+	VUNPCKLPS  Z11, Z10, Z18
+	VUNPCKHPS  Z11, Z10, Z19
+	VUNPCKLPD  Z18, Z16, Z8
+	VUNPCKHPD  Z18, Z16, Z9
+	VUNPCKLPD  Z19, Z17, Z10
+	VUNPCKHPD  Z19, Z17, Z11
+	VUNPCKLPS  Z13, Z12, Z16
+	VUNPCKHPS  Z13, Z12, Z17
+	VUNPCKLPS  Z15, Z14, Z18
+	VUNPCKHPS  Z15, Z14, Z19
+	VUNPCKLPD  Z18, Z16, Z12
+	VUNPCKHPD  Z18, Z16, Z13
+	VUNPCKLPD  Z19, Z17, Z14
+	VUNPCKHPD  Z19, Z17, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z17
+	VSHUFF32X4 $0x88, Z12, Z8, Z18
+	VSHUFF32X4 $0xdd, Z12, Z8, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z0
+	VSHUFF32X4 $0x88, Z19, Z17, Z4
+	VSHUFF32X4 $0xdd, Z18, Z16, Z8
+	VSHUFF32X4 $0xdd, Z19, Z17, Z12
+	VSHUFF32X4 $0x88, Z5, Z1, Z16
+	VSHUFF32X4 $0xdd, Z5, Z1, Z17
+	VSHUFF32X4 $0x88, Z13, Z9, Z18
+	VSHUFF32X4 $0xdd, Z13, Z9, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z1
+	VSHUFF32X4 $0x88, Z19, Z17, Z5
+	VSHUFF32X4 $0xdd, Z18, Z16, Z9
+	VSHUFF32X4 $0xdd, Z19, Z17, Z13
+	VSHUFF32X4 $0x88, Z6, Z2, Z16
+	VSHUFF32X4 $0xdd, Z6, Z2, Z17
+	VSHUFF32X4 $0x88, Z14, Z10, Z18
+	VSHUFF32X4 $0xdd, Z14, Z10, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z2
+	VSHUFF32X4 $0x88, Z19, Z17, Z6
+	VSHUFF32X4 $0xdd, Z18, Z16, Z10
+	VSHUFF32X4 $0xdd, Z19, Z17, Z14
+	VSHUFF32X4 $0x88, Z7, Z3, Z16
+	VSHUFF32X4 $0xdd, Z7, Z3, Z17
+	VSHUFF32X4 $0x88, Z15, Z11, Z18
+	VSHUFF32X4 $0xdd, Z15, Z11, Z19
+	VSHUFF32X4 $0x88, Z18, Z16, Z3
+	VSHUFF32X4 $0x88, Z19, Z17, Z7
+	VSHUFF32X4 $0xdd, Z18, Z16, Z11
+	VSHUFF32X4 $0xdd, Z19, Z17, Z15
+	MOVQ       R11, R12
+	LEAQ       (R12)(SI*4), R13
+	LEAQ       (R13)(SI*4), R14
+	LEAQ       (R14)(SI*4), R15
+	VMOVUPS    Z0, (R12)
+	VMOVUPS    Z1, (R12)(SI*1)
+	VMOVUPS    Z2, (R12)(SI*2)
+	VMOVUPS    Z3, (R12)(R8*1)
+	VMOVUPS    Z4, (R13)
+	VMOVUPS    Z5, (R13)(SI*1)
+	VMOVUPS    Z6, (R13)(SI*2)
+	VMOVUPS    Z7, (R13)(R8*1)
+	VMOVUPS    Z8, (R14)
+	VMOVUPS    Z9, (R14)(SI*1)
+	VMOVUPS    Z10, (R14)(SI*2)
+	VMOVUPS    Z11, (R14)(R8*1)
+	VMOVUPS    Z12, (R15)
+	VMOVUPS    Z13, (R15)(SI*1)
+	VMOVUPS    Z14, (R15)(SI*2)
+	VMOVUPS    Z15, (R15)(R8*1)
+	ADDQ       $0x00000040, R10
+	LEAQ       (R15)(SI*4), R11
+	SUBQ       $0x20, R9
+	JG         block
+	LEAQ       (CX)(DX*8), CX
+	LEAQ       (CX)(DX*8), CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, BX
+	JG         rows
+	VZEROUPPER
+	RET
+
+// func roundBF16AVX2(dst *float32, src *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ     dst+0(FP), AX
+	MOVQ     src+8(FP), CX
+	MOVQ     n+16(FP), DX
+	VPCMPEQD Y5, Y5, Y5
+	VPSRLD   $0x1f, Y5, Y3
+	VPSLLD   $0x10, Y5, Y5
+	VPSRLD   $0x11, Y5, Y4
+	VPSLLD   $0x16, Y3, Y6
+
+loop:
+	VMOVUPS   (CX), Y0
+	VCMPPS    $0x03, Y0, Y0, Y2
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     Y3, Y1, Y1
+	VPADDD    Y4, Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VPOR      Y6, Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y0
+	VPAND     Y5, Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x08, DX
+	JG        loop
+	VZEROUPPER
+	RET

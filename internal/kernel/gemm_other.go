@@ -23,3 +23,9 @@ func transpose[F Float, S Storage](dst []F, row int, src []S, ld, n, k int) {
 }
 
 func peak(int) {}
+
+func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {}
+
+func roundVectors(dst, src []float32) {}
+
+func peakPairs(int) {}

@@ -87,3 +87,55 @@ func packColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row 
 //
 //go:noescape
 func packColumnsBF16AVX2(dst *float32, src *uint16, ld int, k int, n int, row int)
+
+// multiplyBF16AVX512 sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.
+// A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of 32 columns, panel bytes apart, whose rows lie bs bytes apart;
+// C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= 12. The last panel is read up to the next multiple of 16 columns, C is never touched beyond n.
+// An element of A or B is a pair of bfloat16, and k counts pairs.
+//
+//go:noescape
+func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+
+// peakBF16AVX512 runs n rounds of 24 independent multiply-adds of 16 lanes.
+func peakBF16AVX512(n int)
+
+// pairRowsAVX512 makes pairs of k rows, ld bytes apart, in panels, step bytes apart: whole ones of width columns and, if rest > 0, one of which
+// rest columns are set. A missing last row counts as zeros. width is 32.
+//
+//go:noescape
+func pairRowsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+
+// pairRowsBF16AVX512 makes pairs of k rows, ld bytes apart, in panels, step bytes apart: whole ones of width columns and, if rest > 0, one of which
+// rest columns are set. A missing last row counts as zeros. width is 32.
+//
+//go:noescape
+func pairRowsBF16AVX512(dst *float32, src *uint16, ld int, k int, whole int, rest int, width int, step int)
+
+// pairStripsAVX512 makes pairs of k rows, ld bytes apart, in panels, step bytes apart: whole ones of width columns and, if rest > 0, one of which
+// rest columns are set. A missing last row counts as zeros. width <= 16.
+//
+//go:noescape
+func pairStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+
+// pairAlongAVX512 makes pairs of neighbours in n rows of k elements, ld bytes apart, into rows row bytes apart. They are filled up with zeros
+// to a multiple of 32 elements.
+//
+//go:noescape
+func pairAlongAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
+
+// pairColumnsAVX512 makes pairs of neighbours in n rows of k elements, ld bytes apart, and transposes them into rows of n columns, row bytes apart.
+// n is rounded up to a multiple of 16, k to one of 32, with zeros.
+//
+//go:noescape
+func pairColumnsAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
+
+// pairColumnsBF16AVX512 makes pairs of neighbours in n rows of k elements, ld bytes apart, and transposes them into rows of n columns, row bytes apart.
+// n is rounded up to a multiple of 16, k to one of 32, with zeros.
+//
+//go:noescape
+func pairColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row int)
+
+// roundBF16AVX2 rounds n values, a multiple of 8, to bfloat16, ties to even.
+//
+//go:noescape
+func roundBF16AVX2(dst *float32, src *float32, n int)

@@ -31,6 +31,7 @@ type Objective struct {
 	Arena   *graph.Arena
 	// Recompute keeps only the hidden states between layers for the backward pass, which computes the rest again.
 	Recompute bool
+	BF16      bool // as graph.Graph's
 
 	programs graph.ByShape[*compiled]
 }
@@ -76,6 +77,7 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 		return nil, fmt.Errorf("sequence of %d tokens: the student has %d positions", have, want)
 	}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: o.Weights}
+	b.BF16 = o.BF16
 	out := o.Model.Forward(b)
 	if o.Recompute {
 		b.Recompute(out.Hidden...)

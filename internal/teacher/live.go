@@ -19,6 +19,7 @@ type Live struct {
 	Model   model.Model
 	Weights nn.Weights
 	Arena   *graph.Arena // may be the student's: they never run at the same time
+	BF16    bool         // as graph.Graph's
 
 	programs graph.ByShape[*compiled]
 }
@@ -60,6 +61,7 @@ func (l *Live) compile(s graph.Shape) (*compiled, error) {
 		return nil, fmt.Errorf("sequence of %d tokens: it has %d positions", s.T, want)
 	}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: l.Weights}
+	b.BF16 = l.BF16
 	out := l.Model.Forward(b)
 	if b.Err() != nil {
 		return nil, b.Err()

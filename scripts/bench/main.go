@@ -13,7 +13,6 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/distill"
-	"kdistill/internal/kernel"
 )
 
 func main() {
@@ -46,7 +45,7 @@ func run(path string, warmUp int) error {
 		if err != nil {
 			return err
 		}
-		best = max(best, kernel.Peak())
+		best = max(best, b.Peak())
 		if err := answers.Encode(step); err != nil {
 			return err
 		}

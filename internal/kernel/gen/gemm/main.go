@@ -23,6 +23,16 @@ func main() {
 		packColumns512(bf16)
 		packColumns2(bf16)
 	}
+	multiply(avx512BF16)
+	peak("peakBF16AVX512", avx512BF16)
+	index := interleave()
+	pairRows("pairRowsAVX512", 2, false, index)
+	pairRows("pairRowsBF16AVX512", 2, true, index)
+	pairRows("pairStripsAVX512", 1, false, index)
+	pairAlong()
+	pairColumns(false)
+	pairColumns(true)
+	roundInPlace(avx2)
 	Generate()
 }
 
@@ -57,9 +67,13 @@ func label(format string, a ...any) string { return fmt.Sprintf(format, a...) }
 func multiply(s isa) {
 	name := "multiply" + s.suffix
 	TEXT(name, NOSPLIT, "func(m, rows, k, n int, a *float32, rs, cs int, b *float32, bs, panel int, c *float32, ldc int, add bool)")
-	Doc(name+" sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.",
+	doc := []string{name + " sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.",
 		label("A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of %d columns, panel bytes apart, whose rows lie bs bytes apart;", 2*s.lanes),
-		label("C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= %d. The last panel is read up to the next multiple of %d columns, C is never touched beyond n.", s.rows, s.lanes))
+		label("C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= %d. The last panel is read up to the next multiple of %d columns, C is never touched beyond n.", s.rows, s.lanes)}
+	if s.suffix == avx512BF16.suffix {
+		doc = append(doc, "An element of A or B is a pair of bfloat16, and k counts pairs.")
+	}
+	Doc(doc...)
 	Pragma("noescape")
 	m, aAddress, cAddress := parameter("m"), parameter("a"), parameter("c") // change with every strip
 	rs := Load(Param("rs"), GP64())
@@ -159,7 +173,7 @@ func tile(s isa, name string, r, w int, n, rs, cs, b, bs, c, ahead reg.Register)
 		x := av[i%len(av)]
 		VBROADCASTSS(element(i), x)
 		for j := range w {
-			VFMADD231PS(bv[j], x, sum[i*w+j])
+			s.multiplyAdd(bv[j], x, sum[i*w+j])
 		}
 	}
 	for _, p := range rowPointers {
@@ -317,7 +331,7 @@ func peak(name string, s isa) {
 	}
 	Label("loop")
 	for _, v := range sum {
-		VFMADD231PS(x, x, v)
+		s.multiplyAdd(x, x, v)
 	}
 	DECQ(n)
 	JNZ(LabelRef("loop"))

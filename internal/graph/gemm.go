@@ -1,0 +1,35 @@
+package graph
+
+import (
+	"gorgonia.org/gorgonia"
+	"kdistill/internal/kernel"
+)
+
+// multiply is c[m,n] = a[m,k]·op(w) (+ c), w a weight [n,k] (trans) or [k,n] in its own storage.
+func multiply[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, accumulate bool, c []F, ldc int) {
+	ldb := n
+	if trans {
+		ldb = k
+	}
+	if isBF16(w) {
+		gemm(g, false, trans, m, n, k, a, lda, bits(w), ldb, accumulate, c, ldc)
+		return
+	}
+	gemm(g, false, trans, m, n, k, a, lda, floats[F](w), ldb, accumulate, c, ldc)
+}
+
+// gemm is kernel.Gemm in the graph's precision. A graph of float64 has no other.
+func gemm[F kernel.Float, S kernel.Storage](g *Graph, transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
+	single, ok := any(a).([]float32)
+	if !g.BF16 || !ok {
+		kernel.Gemm(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+		return
+	}
+	out := any(c).([]float32)
+	switch b := any(b).(type) {
+	case []float32:
+		kernel.GemmBF16(transA, transB, m, n, k, single, lda, b, ldb, accumulate, out, ldc)
+	case []uint16:
+		kernel.GemmBF16(transA, transB, m, n, k, single, lda, b, ldb, accumulate, out, ldc)
+	}
+}

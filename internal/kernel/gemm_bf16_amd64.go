@@ -1,0 +1,67 @@
+package kernel
+
+import "unsafe"
+
+// runPairs is runRounded for the processor's own products of bfloat16. Packed operands are pairs of terms, two to a word.
+func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {
+	const word = 4
+	tile := tileOf[float32]()
+	rows := ceil(m, ceil(m, tile.rows)) // of a strip, as in multiply
+	block := blockRows / rows * rows
+	depth := runLength(g.k, blockPairs)
+	line := roundUp(depth/2) | 16 // of rounded rows of A: an odd number of cache lines
+	step := panelStep(tile.columns, depth/2)
+	size := ceil(n, tile.columns) * step
+	memory := borrowScratch[float32](size, block*line)
+	defer memory.giveBack()
+	packed, rounded := memory.cut(size), memory.cut(block*line)
+	for p0 := 0; p0 < g.k; p0 += depth {
+		k := min(depth, g.k-p0)
+		pairs := ceil(k, 2)
+		a, b, c, add := g.at(i0, j0, p0)
+		pairB(packed, step, g.transB, k, n, b, g.ldb)
+		for i := 0; i < m; i += block {
+			m := min(block, m-i)
+			if g.cs == 1 {
+				pairAlongAVX512(&rounded[0], &f32(a)[i*g.rs], word*g.rs, k, m, word*line)
+				multiplyBF16AVX512(m, rows, pairs, n, &rounded[0], word*line, word, &packed[0], word*tile.columns, word*step, &f32(c)[i*g.ldc], word*g.ldc, add)
+				continue
+			}
+			strip := rows * pairs
+			pairStripsAVX512(&rounded[0], &f32(a)[i], word*g.cs, k, m/rows, m%rows, rows, word*strip)
+			for r := 0; r < m; r += rows {
+				multiplyBF16AVX512(min(rows, m-r), rows, pairs, n, &rounded[r/rows*strip], word, word*rows, &packed[0], word*tile.columns, word*step,
+					&f32(c)[(i+r)*g.ldc], word*g.ldc, add)
+			}
+		}
+	}
+}
+
+// pairB packs op(B) [k, n] in pairs of rows, as panels step words apart.
+func pairB[S Storage](dst []float32, step int, transB bool, k, n int, b []S, ldb int) {
+	const w, word = 32, 4
+	ld := ldb * int(unsafe.Sizeof(b[0]))
+	if !transB {
+		switch b := any(b).(type) {
+		case []float32:
+			pairRowsAVX512(&dst[0], &b[0], ld, k, n/w, n%w, w, word*step)
+		case []uint16:
+			pairRowsBF16AVX512(&dst[0], &b[0], ld, k, n/w, n%w, w, word*step)
+		}
+		return
+	}
+	for j := 0; j < n; j += w {
+		switch b := any(b[j*ldb:]).(type) {
+		case []float32:
+			pairColumnsAVX512(&dst[j/w*step], &b[0], ld, k, min(w, n-j), word*w)
+		case []uint16:
+			pairColumnsBF16AVX512(&dst[j/w*step], &b[0], ld, k, min(w, n-j), word*w)
+		}
+	}
+}
+
+func roundVectors(dst, src []float32) {
+	if len(dst) > 0 {
+		roundBF16AVX2(&dst[0], &src[0], len(dst))
+	}
+}
