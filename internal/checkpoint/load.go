@@ -16,18 +16,13 @@ type Tensors interface {
 	Tensor(name string) (safetensors.Tensor, bool)
 }
 
-// match finds the tensor of every parameter, with or without the base model's prefix, and refuses what is missing, misshapen or left over.
+// match finds the tensor of every parameter, under any name that it has in published folders, and refuses what is missing, misshapen or left over.
 func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor, error) {
 	var found []safetensors.Tensor
 	used := map[string]bool{}
 	var missing []string
 	for _, spec := range specs {
-		name := spec.Name
-		x, ok := t.Tensor(name)
-		if !ok {
-			name = strings.TrimPrefix(name, info.Base)
-			x, ok = t.Tensor(name)
-		}
+		x, ok := find(t, info, spec.Name)
 		if !ok {
 			missing = append(missing, spec.Name)
 			continue
@@ -35,7 +30,7 @@ func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor
 		if !equal(x.Shape, spec.Shape) {
 			return nil, fmt.Errorf("%s: have shape %v, want %v by config.json", x.Name, x.Shape, spec.Shape)
 		}
-		used[name] = true
+		used[x.Name] = true
 		found = append(found, x)
 	}
 	if len(missing) > 0 {
@@ -43,14 +38,14 @@ func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor
 	}
 	var extra []string
 	for _, name := range t.Names() {
-		if used[name] || harmless(name) {
+		if used[name] || harmless(name, info) {
 			continue
 		}
-		if name == "lm_head.weight" && info.Tied != "" {
-			if same(t, name, info) {
+		if of := info.Copies[name]; of != "" {
+			if same(t, name, of, info) {
 				continue
 			}
-			return nil, fmt.Errorf("lm_head.weight differs from %s, but config.json ties them (tie_word_embeddings): set it to false to keep both", info.Tied)
+			return nil, fmt.Errorf("%s differs from %s, but config.json ties them (tie_word_embeddings): set it to false to keep both", name, of)
 		}
 		extra = append(extra, name)
 	}
@@ -60,22 +55,43 @@ func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor
 	return found, nil
 }
 
-// harmless says whether a tensor is a buffer that old checkpoints carry and that a model computes by itself.
-func harmless(name string) bool {
+// find looks a parameter up: with or without the base model's prefix, as the first BERT files spell norms, or as a copy.
+func find(t Tensors, info model.Info, name string) (safetensors.Tensor, bool) {
+	names := []string{name}
+	for copied, of := range info.Copies {
+		if of == name {
+			names = append(names, copied)
+		}
+	}
+	old := strings.NewReplacer("LayerNorm.weight", "LayerNorm.gamma", "LayerNorm.bias", "LayerNorm.beta")
+	for _, n := range names {
+		for _, spelled := range []string{n, strings.TrimPrefix(n, info.Base), old.Replace(n), old.Replace(strings.TrimPrefix(n, info.Base))} {
+			if x, ok := t.Tensor(spelled); ok {
+				return x, true
+			}
+		}
+	}
+	return safetensors.Tensor{}, false
+}
+
+// harmless says whether a tensor is a buffer that old checkpoints carry and that a model computes by itself, or belongs to another task.
+func harmless(name string, info model.Info) bool {
 	for _, suffix := range []string{"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "position_ids"} {
 		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	for _, prefix := range info.Unused {
+		if strings.HasPrefix(name, prefix) || strings.HasPrefix(info.Base+name, prefix) {
 			return true
 		}
 	}
 	return false
 }
 
-func same(t Tensors, head string, info model.Info) bool {
-	a, _ := t.Tensor(head)
-	b, ok := t.Tensor(info.Tied)
-	if !ok {
-		b, _ = t.Tensor(strings.TrimPrefix(info.Tied, info.Base))
-	}
+func same(t Tensors, copied, of string, info model.Info) bool {
+	a, _ := t.Tensor(copied)
+	b, _ := find(t, info, of)
 	return a.DType == b.DType && equal(a.Shape, b.Shape) && bytes.Equal(a.Data, b.Data)
 }
 

@@ -11,6 +11,7 @@ const (
 	GELUTanh                    // x·(1 + tanh(√(2/π)(x + 0.044715x³)))/2, called gelu_new, gelu_pytorch_tanh
 	SiLU                        // x·σ(x), called swish
 	QuickGELU                   // x·σ(1.702x)
+	Tanh                        // tanh(x)
 )
 
 const quickSlope = 1.702
@@ -39,6 +40,8 @@ func (a *activate[F]) rows(from, to int) {
 		silu(out, x, 1)
 	case QuickGELU:
 		silu(out, x, quickSlope)
+	case Tanh:
+		softcap(out, x, 1, 1)
 	default:
 		panic("kernel: unknown activation")
 	}
@@ -67,8 +70,22 @@ func (a *activateBackward[F]) rows(from, to int) {
 		siluBackward(dx, dout, x, 1)
 	case QuickGELU:
 		siluBackward(dx, dout, x, quickSlope)
+	case Tanh:
+		tanhBackward(dx, dout, x)
 	default:
 		panic("kernel: unknown activation")
+	}
+}
+
+// tanhBackward computes tanh(x) anew, a block at a time, because dx may be x or dout.
+func tanhBackward[F Float](dx, dout, x []F) {
+	var block [256]F
+	for len(x) > 0 {
+		n := min(len(x), len(block))
+		y := block[:n]
+		softcap(y, x[:n], 1, 1)
+		softcapBackward(dx[:n], dout[:n], y, 1)
+		dx, dout, x = dx[n:], dout[n:], x[n:]
 	}
 }
 

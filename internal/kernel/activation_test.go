@@ -14,6 +14,7 @@ var activations = map[Activation]func(x float64) float64{
 	GELUTanh:  func(x float64) float64 { return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) },
 	SiLU:      func(x float64) float64 { return x / (1 + math.Exp(-x)) },
 	QuickGELU: func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) },
+	Tanh:      math.Tanh,
 }
 
 func TestActivate(t *testing.T) {
@@ -48,16 +49,20 @@ func TestActivate(t *testing.T) {
 	})
 }
 
-// Far from zero the activations are x or 0, and their slopes 1 or 0, without overflow on the way.
+// Far from zero the activations are x or 0 (tanh: 1 or -1), and their slopes 1 or 0, without overflow on the way.
 func TestActivateFar(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		for kind := range activations {
 			x := []float32{200, 1e10, 1e25, 1e38, -200, -1e10, -1e25, -1e38}
+			want, slope := []float64{200, float64(x[1]), float64(x[2]), float64(x[3]), 0, 0, 0, 0}, []float64{1, 1, 1, 1, 0, 0, 0, 0}
+			if kind == Tanh {
+				want, slope = []float64{1, 1, 1, 1, -1, -1, -1, -1}, make([]float64, len(x))
+			}
 			out := make([]float32, len(x))
 			Activate(kind, out, x)
-			near(t, fmt.Sprint("activation ", kind), out, []float64{200, float64(x[1]), float64(x[2]), float64(x[3]), 0, 0, 0, 0}, 0)
+			near(t, fmt.Sprint("activation ", kind), out, want, 0)
 			ActivateBackward(kind, out, []float32{1, 1, 1, 1, 1, 1, 1, 1}, x)
-			near(t, fmt.Sprint("slope of activation ", kind), out, []float64{1, 1, 1, 1, 0, 0, 0, 0}, 0)
+			near(t, fmt.Sprint("slope of activation ", kind), out, slope, 0)
 		}
 		x, dx := []float32{0, float32(math.Copysign(0, -1))}, make([]float32, 2)
 		ActivateBackward(ReLU, dx, []float32{1, 1}, x)

@@ -44,7 +44,7 @@ func BenchmarkForward(b *testing.B) {
 	for i := range mask {
 		ids[i], mask[i] = int32(i*7%512), 1
 	}
-	feed, _ := feed(rows, length, ids, mask, nil)
+	feed, _, _ := feed(m.Info(), rows, length, ids, mask, nil)
 	for b.Loop() {
 		if err := p.Run(context.Background(), feed); err != nil {
 			b.Fatal(err)

@@ -34,6 +34,7 @@ type goldenConfig struct {
 	Windows    []int
 	Tensors    int
 	Weights    int
+	Labels     []string         // of a classifier
 	Parameters map[string][]int // of the first layer
 	Rope       *struct {
 		Frequencies []float32
@@ -78,7 +79,7 @@ func TestGoldenConfigs(t *testing.T) {
 			empty[info.Type] = true
 		}
 		have := goldenConfig{Config: want.Config, Class: info.Class, Vocab: info.Vocab, Width: info.Width, Layers: info.Layers, Positions: info.Positions,
-			Tied: info.Tied != "", Parameters: map[string][]int{}, Windows: make([]int, info.Layers), Padding: -1}
+			Tied: info.Tied != "", Labels: info.Labels, Parameters: map[string][]int{}, Windows: make([]int, info.Layers), Padding: -1}
 		kind := kernel.SiLU
 		var heads graph.Heads
 		switch m := m.(type) {
@@ -91,6 +92,8 @@ func TestGoldenConfigs(t *testing.T) {
 			heads, have.Eps, kind = m.heads, m.eps, m.act
 		case *opt:
 			heads, have.Eps, have.Padding, kind = m.heads, optEps, m.padding, m.act
+		case *encoder:
+			heads, have.Eps, have.Padding, kind = info.Heads, m.eps, m.padding, m.act
 		default:
 			t.Errorf("%s: this test does not know the fields of %T", want.Config, m)
 		}
@@ -133,13 +136,22 @@ func sameRope(r *graph.RotaryTable, frequencies []float32, factor float64) bool 
 	})
 }
 
-// tiny is a small config.json of a model type with more keys set.
+// tiny is a small config.json of a model type with more keys set: of encoders, with the head of a masked language model.
 func tiny(modelType, more string) []byte {
 	base := `"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "ffn_dim": 24, "vocab_size": 20, "max_position_embeddings": 32`
-	if modelType == "gpt2" {
+	switch modelType {
+	case "gpt2":
 		base = `"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 20, "n_positions": 32`
-	} else if modelType != "opt" {
+	case "distilbert":
+		base = `"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 24, "vocab_size": 20, "max_position_embeddings": 32`
+	case "roberta":
+		base += `, "max_position_embeddings": 34`
+	case "bert", "opt":
+	default:
 		base += `, "num_key_value_heads": 1`
+	}
+	if class := map[string]string{"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}[modelType]; class != "" {
+		base += fmt.Sprintf(`, "architectures": [%q]`, class+"ForMaskedLM")
 	}
 	text := fmt.Sprintf(`{"model_type": %q, %s`, modelType, base)
 	if more != "" {
@@ -150,7 +162,8 @@ func tiny(modelType, more string) []byte {
 
 func TestRefused(t *testing.T) {
 	type refusal struct{ types, more, want string }
-	const all, decoders = "llama mistral qwen2 qwen3 gpt2 opt", "llama mistral qwen2 qwen3"
+	const decoders, encoders = "llama mistral qwen2 qwen3", "bert distilbert roberta"
+	const all = decoders + " gpt2 opt " + encoders
 	for _, r := range []refusal{
 		{all, `"quantization_config": {"bits": 4}`, `quantization_config = {"bits":4}: quantized weights are not supported`},
 		{all, `"per_layer_config": {"0": {}}`, "per_layer_config"},
@@ -162,7 +175,7 @@ func TestRefused(t *testing.T) {
 		{all, `"vocab_size": 20.5`, "vocab_size: have 20.5, want a whole number"},
 		{all, `"vocab_size": "20"`, `vocab_size: have "20", want a whole number`},
 		{all, `"tie_word_embeddings": 1`, "tie_word_embeddings: have 1, want true or false"},
-		{"llama mistral qwen2 qwen3 opt", `"num_hidden_layers": 5000`, "num_hidden_layers: have 5000, want 1 to 1024"},
+		{"llama mistral qwen2 qwen3 opt bert roberta", `"num_hidden_layers": 5000`, "num_hidden_layers: have 5000, want 1 to 1024"},
 		{"gpt2", `"n_layer": 5000`, "n_layer: have 5000, want 1 to 1024"},
 		{"llama mistral qwen2 qwen3 opt", `"pad_token_id": 20`, "pad_token_id: have 20, want a row of the embedding, which has vocab_size 20"},
 		{"llama mistral qwen2 qwen3 opt", `"pad_token_id": 4294967296`, "pad_token_id: have 4294967296"},
@@ -191,6 +204,21 @@ func TestRefused(t *testing.T) {
 		{"gpt2", `"num_hidden_layers": 5`, "num_hidden_layers = 5: n_layer means the same and says 2"},
 		{"opt", `"num_attention_heads": 3`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
 		{"opt", `"activation_function": "tanh"`, `activation_function = "tanh"`},
+		{encoders, `"architectures": ["T5Model"]`, `architectures = ["T5Model"]: supported: `},
+		{"bert", `"architectures": ["BertLMHeadModel"]`, `architectures = ["BertLMHeadModel"]: supported: BertForMaskedLM, BertForSequenceClassification, BertModel`},
+		{"roberta", `"architectures": ["RobertaForCausalLM"]`, `architectures = ["RobertaForCausalLM"]: supported: `},
+		{encoders, `"is_decoder": true`, "is_decoder = true: encoders that generate are not supported"},
+		{"bert roberta", `"position_embedding_type": "relative_key"`, `position_embedding_type = "relative_key": supported: absolute`},
+		{"bert roberta", `"num_attention_heads": 3`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
+		{"distilbert", `"n_heads": 3`, "dim: have 16, want a multiple of n_heads 3"},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "2": "b"}`, `id2label = {"0":"a","2":"b"}: want a name for every number from 0 on`},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "id2label": {}`, "id2label: have 0 labels, want 1 to"},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "id2label": {"0": 1}`, "id2label.0: have 1, want a text"},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "num_labels": 0`, "num_labels: have 0, want 1 to"},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "problem_type": "ranking"`, `problem_type = "ranking": supported: single_label_classification,`},
+		{"bert", `"architectures": ["BertForSequenceClassification"], "problem_type": "single_label_classification", "num_labels": 1`, "one label leaves nothing to choose"},
+		{"roberta", `"pad_token_id": null`, "pad_token_id = null: positions begin behind it"},
+		{"roberta", `"pad_token_id": 19, "max_position_embeddings": 20`, "max_position_embeddings: have 20, want more than pad_token_id 19 + 1"},
 		{"opt", `"layer_norm_elementwise_affine": false`, "layer_norm_elementwise_affine = false: norms without weights are not supported"},
 	} {
 		for _, name := range strings.Fields(r.types) {
@@ -207,7 +235,7 @@ func TestRefused(t *testing.T) {
 		`{}`:                      "model_type is missing",
 		`{"model_type": null}`:    "model_type is missing",
 		`{"model_type": 3}`:       "model_type: have 3, want a text",
-		`{"model_type": "mamba"}`: `model_type "mamba" is not supported; supported: gpt2, llama, mistral, opt, qwen2, qwen3`,
+		`{"model_type": "mamba"}`: `model_type "mamba" is not supported; supported: bert, distilbert, gpt2, llama, mistral, opt, qwen2, qwen3, roberta`,
 		`[1]`:                     "config.json: ",
 		`null`:                    "model_type is missing",
 		`{"model_type": "llama",`: "config.json: unexpected EOF",
@@ -234,13 +262,48 @@ func TestTooLarge(t *testing.T) {
 
 // TestNotes: what a user should know of a model is not lost.
 func TestNotes(t *testing.T) {
-	for name, more := range map[string]string{"llama": `"attention_dropout": 0.1`, "gpt2": `"resid_pdrop": 0.1`, "opt": `"dropout": 0.1`} {
+	for name, more := range map[string]string{"llama": `"attention_dropout": 0.1`, "gpt2": `"resid_pdrop": 0.1`, "opt": `"dropout": 0.1`,
+		"bert": `"hidden_dropout_prob": 0.1`, "roberta": `"classifier_dropout": 0.1`, "distilbert": `"seq_classif_dropout": 0.1, "architectures": ["DistilBertForSequenceClassification"]`} {
 		m, err := New(tiny(name, more))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if notes := strings.Join(m.Info().Notes, "\n"); !strings.Contains(notes, "dropout is not applied") || !strings.Contains(notes, "0.1") {
 			t.Errorf("%s: have notes %q, want one about dropout", name, notes)
+		}
+	}
+}
+
+// TestTasks: config.json's architectures decides on the head, and what is left out of the model is told.
+func TestTasks(t *testing.T) {
+	for _, want := range []struct {
+		class, name string
+		task        Task
+		note        string
+		logits      int
+		head        string
+	}{
+		{"BertForMaskedLM", "BertForMaskedLM", Masked, "", 20, "cls.predictions.bias"},
+		{"BertForPreTraining", "BertForMaskedLM", Masked, "the head of next-sentence prediction is left out", 20, "cls.predictions.bias"},
+		{"BertForSequenceClassification", "BertForSequenceClassification", Classification, "", 2, "classifier.bias"},
+		{"BertForTokenClassification", "BertModel", NoTask, "the head of BertForTokenClassification is not supported", 20, ""},
+		{"BertModel", "BertModel", NoTask, "", 20, ""},
+	} {
+		m, err := New(tiny("bert", fmt.Sprintf(`"architectures": [%q], "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0`, want.class)))
+		if err != nil {
+			t.Errorf("%s: %v", want.class, err)
+			continue
+		}
+		specs, err := Parameters(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := m.Info()
+		if i.Class != want.name || i.Task != want.task || i.Logits() != want.logits || strings.Join(i.Notes, "") == "" != (want.note == "") || !strings.Contains(strings.Join(i.Notes, ""), want.note) {
+			t.Errorf("%s: have %+v, want %+v", want.class, i, want)
+		}
+		if last := specs[len(specs)-1].Name; want.head != "" && last != want.head || want.head == "" && !strings.HasPrefix(last, i.Base) {
+			t.Errorf("%s: have %s as its last parameter, want %s", want.class, last, want.head)
 		}
 	}
 }

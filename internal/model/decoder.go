@@ -28,8 +28,9 @@ func newDecoder(c *Config, class string, kvDefault, ffnDefault, positionsDefault
 	d := &decoder{info: Info{
 		Type: c.ModelType, Class: class, Task: Causal, Vocab: c.Size("vocab_size", vocabDefault), Width: c.Size("hidden_size", 4096), Layers: c.Layers("num_hidden_layers", 32),
 		Positions: c.Size("max_position_embeddings", positionsDefault), Base: "model.", LayerName: "model.layers.",
-		LayersKey: "num_hidden_layers", Tied: tied(c, false, "model.embed_tokens.weight"),
+		LayersKey: "num_hidden_layers",
 	}}
+	d.info.tie(c, false, "model.embed_tokens.weight", headName)
 	d.heads.H = c.Size("num_attention_heads", 32)
 	if kvDefault == 0 || c.values["num_key_value_heads"] == nil && hasKey(c, "num_key_value_heads") {
 		kvDefault = d.heads.H // null means as many as query heads

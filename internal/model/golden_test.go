@@ -3,6 +3,7 @@ package model_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -120,8 +121,8 @@ func (g golden) ints(t *testing.T, name string) ([]int32, []int) {
 	return out, x.Shape
 }
 
-// feed turns transformers' ids, mask and labels into a graph's inputs; keep lists the real positions.
-func feed(b, t int, ids, mask, labels []int32) (f graph.Feed, keep []int) {
+// feed turns transformers' ids, mask and labels into a graph's inputs; keep lists the real positions, and where a classifier's label is, those of it.
+func feed(info model.Info, b, t int, ids, mask, labels []int32) (f graph.Feed, keep, first []int) {
 	n := b * t
 	f = graph.Feed{Tokens: ids, Positions: make([]int32, n), First: make([]int32, n), Last: make([]int32, n), Labels: make([]int32, n), Attended: mask}
 	for r := range b {
@@ -129,20 +130,31 @@ func feed(b, t int, ids, mask, labels []int32) (f graph.Feed, keep []int) {
 		for i := range t {
 			at := r*t + i
 			f.Labels[at] = -100
-			if labels != nil && i+1 < t {
+			if labels != nil && info.Task == model.Causal && i+1 < t {
 				f.Labels[at] = labels[at+1]
+			} else if labels != nil && info.Task == model.Masked {
+				f.Labels[at] = labels[at]
 			}
 			if mask[at] == 0 {
 				continue
 			}
 			if begin < 0 {
 				begin = i
+				first = append(first, at)
+				if labels != nil && info.Task == model.Classification {
+					f.Labels[at] = labels[r]
+				}
 			}
 			f.Positions[at], f.First[at], f.Last[at] = int32(i-begin), int32(begin), int32(i+1)
 			keep = append(keep, at)
+			if info.Bidirectional {
+				for j := r*t + begin; j < at; j++ {
+					f.Last[j] = int32(i + 1)
+				}
+			}
 		}
 	}
-	return f, keep
+	return f, keep, first
 }
 
 // compare fails where the listed rows of two [n, width] matrices differ by more than tolerance.
@@ -177,13 +189,24 @@ func run(t *testing.T, b *nn.Builder, f graph.Feed, cost *graph.Node, keep ...*g
 	return p
 }
 
-func crossEntropy(t *testing.T) *loss.Loss {
+func newLoss(t *testing.T, name string) *loss.Loss {
 	t.Helper()
-	l, err := loss.New("cross_entropy", loss.Params{Temperature: 1})
+	l, err := loss.New(name, loss.Params{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// labels returns the labels of a golden batch, and those of a regression, which are no ids.
+func (g golden) labels(t *testing.T) (ids []int32, targets []float64) {
+	t.Helper()
+	if g.model.Info().Problem == "regression" {
+		targets, _ = g.floats(t, "labels")
+		return make([]int32, len(targets)), targets
+	}
+	ids, _ = g.ints(t, "labels")
+	return ids, nil
 }
 
 // TestGolden compares logits, hidden states, loss and every gradient with transformers, on right-padded rows.
@@ -193,10 +216,14 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		info := g.model.Info()
 		ids, shape := g.ints(t, "input_ids")
 		mask, _ := g.ints(t, "attention_mask")
-		labels, _ := g.ints(t, "labels")
-		f, keep := feed(shape[0], shape[1], ids, mask, labels)
+		labels, targets := g.labels(t)
+		f, keep, first := feed(info, shape[0], shape[1], ids, mask, labels)
+		if _, ok := g.expected.Tensor("token_type_ids"); ok {
+			f.TokenTypes, _ = g.ints(t, "token_type_ids")
+		}
 		n, counted := shape[0]*shape[1], 0
 		for _, y := range f.Labels {
 			if y >= 0 {
@@ -206,13 +233,31 @@ func TestGolden(t *testing.T) {
 
 		b := &nn.Builder{Graph: graph.New(tensor.Float32, shape[0], shape[1]), Weights: flat}
 		out := g.model.Forward(b)
-		term := &graph.Term{Loss: crossEntropy(t), Scale: 1 / float64(counted)}
-		cost, losses := b.Loss(out.Final(), out.Head, nil, []*graph.Term{term})
+		term := &graph.Term{Loss: newLoss(t, "cross_entropy"), Scale: 1 / float64(counted)}
+		var teacher *graph.Teacher
+		if targets != nil { // a teacher whose logit is the target
+			hidden := make([]float32, n)
+			for r, at := range first {
+				hidden[at] = float32(targets[r])
+			}
+			term.Loss = newLoss(t, "logit_mse")
+			one := &graph.Param{Name: "one", Shape: tensor.Shape{1, 1}, Value: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{1}))}
+			teacher = &graph.Teacher{Hidden: b.Leaf("targets", tensor.New(tensor.WithShape(n, 1), tensor.WithBacking(hidden))), Head: graph.Head{Weight: one}}
+		}
+		cost, losses := b.Loss(out.Final(), out.Head, teacher, []*graph.Term{term})
 		logits := b.Logits(out.Final(), out.Head)
 		p := run(t, b, f, cost, append(slices.Clone(out.Hidden), logits)...)
 
 		want, _ := g.floats(t, "logits")
-		compare(t, "logits", n, p.Value(logits).Float32s(), want, keep, 1e-4)
+		have := p.Value(logits).Float32s()
+		if info.Task == model.Classification {
+			width := info.Logits()
+			for r, at := range first {
+				compare(t, fmt.Sprintf("logits of row %d", r), 1, have[at*width:(at+1)*width], want[r*width:(r+1)*width], []int{0}, 1e-4)
+			}
+		} else {
+			compare(t, "logits", n, have, want, keep, 1e-4)
+		}
 		for i, h := range out.Hidden {
 			want, _ := g.floats(t, "hidden_states."+strconv.Itoa(i))
 			compare(t, "hidden state "+strconv.Itoa(i), n, p.Value(h).Float32s(), want, keep, 1e-4)
@@ -221,7 +266,11 @@ func TestGolden(t *testing.T) {
 		if have := losses.Sum(0) / float64(counted); math.Abs(have-wantLoss[0]) > 1e-5 {
 			t.Errorf("loss: have %.7f, want %.7f", have, wantLoss[0])
 		}
+		checked := 0
 		for _, name := range g.tensors.Names() {
+			if _, ok := g.expected.Tensor("grad." + name); !ok {
+				continue // transformers' own model leaves it out
+			}
 			want, _ := g.floats(t, "grad."+name)
 			largest := 0.0
 			for _, v := range want {
@@ -232,7 +281,11 @@ func TestGolden(t *testing.T) {
 				t.Errorf("no parameter %s", name)
 				continue
 			}
+			checked++
 			compare(t, "gradient of "+name, 1, param.Grad.Float32s(), want, []int{0}, 1e-4+1e-4*largest)
+		}
+		if checked != len(flat.Specs) {
+			t.Errorf("have %d gradients to compare with, want %d", checked, len(flat.Specs))
 		}
 	})
 }
@@ -240,13 +293,16 @@ func TestGolden(t *testing.T) {
 // TestGoldenLeftPadded compares logits on rows that are padded on the left, with frozen weights in their own storage.
 func TestGoldenLeftPadded(t *testing.T) {
 	eachGolden(t, func(t *testing.T, g golden) {
+		if g.model.Info().Task != model.Causal {
+			t.Skip("transformers' encoders take no position ids from the mask")
+		}
 		store, err := checkpoint.ReadFrozen(g.tensors, g.model, checkpoint.Auto)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids, shape := g.ints(t, "left.input_ids")
 		mask, _ := g.ints(t, "left.attention_mask")
-		f, keep := feed(shape[0], shape[1], ids, mask, nil)
+		f, keep, _ := feed(g.model.Info(), shape[0], shape[1], ids, mask, nil)
 		b := &nn.Builder{Graph: graph.New(tensor.Float32, shape[0], shape[1]), Weights: store}
 		out := g.model.Forward(b)
 		logits := b.Logits(out.Final(), out.Head)
@@ -292,6 +348,9 @@ func (g golden) greedyCases(t *testing.T) (cases []struct {
 // TestGreedy decodes with a cache and compares the ids with transformers'; each step's logits must have the bits of the full pass.
 func TestGreedy(t *testing.T) {
 	eachGolden(t, func(t *testing.T, g golden) {
+		if g.model.Info().Task != model.Causal {
+			t.Skip("it does not generate")
+		}
 		store, err := checkpoint.ReadFrozen(g.tensors, g.model, checkpoint.Auto)
 		if err != nil {
 			t.Fatal(err)
@@ -327,7 +386,7 @@ func TestGreedy(t *testing.T) {
 			for i := range mask {
 				mask[i] = 1
 			}
-			f, _ := feed(1, len(all), all, mask, nil)
+			f, _, _ := feed(g.model.Info(), 1, len(all), all, mask, nil)
 			full := p32(run(t, b, f, nil, logits).Value(logits))
 			if !slices.Equal(full[len(full)-len(last):], last) {
 				t.Error("the last decoded logits differ from the full pass")

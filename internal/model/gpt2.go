@@ -30,8 +30,8 @@ func newGPT2(c *Config) Model {
 	m := &gpt2{info: Info{
 		Type: c.ModelType, Class: "GPT2LMHeadModel", Task: Causal, Vocab: c.Size("vocab_size", 50257), Width: c.Size("n_embd", 768), Layers: c.Layers("n_layer", 12),
 		Positions: c.Size("n_positions", 1024), Base: "transformer.", LayerName: "transformer.h.", LayersKey: "n_layer",
-		Tied: tied(c, true, "transformer.wte.weight"),
 	}}
+	m.info.tie(c, true, "transformer.wte.weight", headName)
 	h := c.Size("n_head", 12)
 	if m.info.Width%h != 0 {
 		c.fail(fmt.Errorf("config.json: n_embd: have %d, want a multiple of n_head %d", m.info.Width, h))

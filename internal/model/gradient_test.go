@@ -28,6 +28,12 @@ var settings = map[string][]string{
 	"qwen2":   {`"use_sliding_window": true, "sliding_window": 2, "max_window_layers": 1`},
 	"qwen3":   {`"head_dim": 4, "attention_bias": true, "tie_word_embeddings": true`},
 	"gpt2":    {`"scale_attn_by_inverse_layer_idx": true, "tie_word_embeddings": false, "activation_function": "relu"`},
+	"bert": {
+		`"architectures": ["BertForSequenceClassification"], "num_labels": 3`,
+		`"tie_word_embeddings": false, "hidden_act": "relu"`,
+	},
+	"distilbert": {`"architectures": ["DistilBertForSequenceClassification"]`},
+	"roberta":    {`"architectures": ["RobertaForSequenceClassification"], "pad_token_id": 0`},
 	"opt": {
 		`"do_layer_norm_before": false, "word_embed_proj_dim": 12, "activation_function": "gelu"`,
 		`"enable_bias": false, "_remove_final_layer_norm": true, "tie_word_embeddings": false`,
@@ -66,15 +72,15 @@ func randomWeights[F kernel.Float](t *testing.T, m Model, seed uint64) *Flat[F] 
 	return flat
 }
 
-// piece is a document of ids that its seed gives.
+// piece is a document of ids, and of labels where these are not the next ids, that its seed gives.
 type piece struct{ seed, length int }
 
 // feedOf packs documents into rows, which end in padding.
-func feedOf(vocab, length int, rows ...[]piece) graph.Feed {
+func feedOf(info Info, length int, rows ...[]piece) graph.Feed {
 	n := len(rows) * length
 	f := graph.Feed{
 		Tokens: make([]int32, n), Positions: make([]int32, n), First: make([]int32, n), Last: make([]int32, n),
-		Labels: slices.Repeat([]int32{-100}, n), Attended: make([]int32, n),
+		Labels: slices.Repeat([]int32{-100}, n), Attended: make([]int32, n), TokenTypes: make([]int32, n),
 	}
 	for r, row := range rows {
 		begin := 0
@@ -82,10 +88,19 @@ func feedOf(vocab, length int, rows ...[]piece) graph.Feed {
 			random := rand.New(rand.NewPCG(uint64(p.seed), 9))
 			for i := range p.length {
 				at := r*length + begin + i
-				f.Tokens[at] = int32(4 + random.IntN(vocab-4))
+				f.Tokens[at] = int32(4 + random.IntN(info.Vocab-4))
 				f.Positions[at], f.First[at], f.Last[at], f.Attended[at] = int32(i), int32(begin), int32(begin+i+1), 1
-				if i > 0 {
+				if info.Bidirectional {
+					f.Last[at] = int32(begin + p.length)
+				}
+				if info.TokenTypes > 1 {
+					f.TokenTypes[at] = int32(2 * i / p.length)
+				}
+				switch {
+				case info.Task == Causal && i > 0:
 					f.Labels[at-1] = f.Tokens[at]
+				case info.Task == Masked && i%2 == 1, info.Task == Classification && i == 0:
+					f.Labels[at] = int32(random.IntN(info.Logits()))
 				}
 			}
 			begin += p.length
@@ -103,7 +118,7 @@ func TestModelGradients(t *testing.T) {
 	eachModel(t, func(t *testing.T, m Model) {
 		flat := randomWeights[float64](t, m, 1)
 		const rows, length = 2, 6
-		f := feedOf(m.Info().Vocab, length, []piece{{1, 2}, {2, 4}}, []piece{{3, 4}})
+		f := feedOf(m.Info(), length, []piece{{1, 2}, {2, 4}}, []piece{{3, 4}})
 		open := func(w nn.Weights) (*graph.Program, *graph.Losses) {
 			b := &nn.Builder{Graph: graph.New(tensor.Float64, rows, length), Weights: w}
 			out := m.Forward(b)
@@ -148,7 +163,7 @@ func TestModelGradients(t *testing.T) {
 				}
 			}
 			// The softmax does not see what is added to all keys: without a rotary embedding their bias has no gradient.
-			blind := m.Info().Type == "opt" && strings.HasSuffix(s.Name, "k_proj.bias")
+			blind := m.Info().Type == "opt" && strings.HasSuffix(s.Name, "k_proj.bias") || strings.HasSuffix(s.Name, "key.bias") || strings.HasSuffix(s.Name, "k_lin.bias")
 			if !blind && !slices.ContainsFunc(flat.Gradients[from:to], func(x float64) bool { return x != 0 }) {
 				t.Errorf("%s: its gradient is zero everywhere", s.Name)
 			}
@@ -162,14 +177,14 @@ func TestPaddingRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "opt"} {
+	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "opt", "bert", "distilbert", "roberta"} {
 		for _, tied := range []bool{false, true} {
 			m, err := New(tiny(name, fmt.Sprintf(`"pad_token_id": 5, "tie_word_embeddings": %v`, tied)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			flat := randomWeights[float32](t, m, 1)
-			f := feedOf(20, 8, []piece{{1, 8}})
+			f := feedOf(m.Info(), 8, []piece{{1, 8}})
 			f.Tokens[3] = 5
 			b := &nn.Builder{Graph: graph.New(tensor.Float32, 1, 8), Weights: flat}
 			out := m.Forward(b)
@@ -212,10 +227,11 @@ func logitsOf(t *testing.T, m Model, w nn.Weights, rows, length int, f graph.Fee
 func TestRowsAreIndependent(t *testing.T) {
 	eachModel(t, func(t *testing.T, m Model) {
 		w := randomWeights[float32](t, m, 2).Frozen()
-		vocab := m.Info().Vocab
+		info := m.Info()
+		width := info.Logits()
 		for _, length := range []int{1, 9, 21} {
 			doc := piece{5, length}
-			alone := logitsOf(t, m, w, 1, length, feedOf(vocab, length, []piece{doc}))
+			alone := logitsOf(t, m, w, 1, length, feedOf(info, length, []piece{doc}))
 			same := func(what string, have []float32) {
 				t.Helper()
 				if !slices.Equal(have, alone) {
@@ -224,11 +240,11 @@ func TestRowsAreIndependent(t *testing.T) {
 			}
 			for _, threads := range []int{1, 2} {
 				before := runtime.GOMAXPROCS(threads)
-				batch := logitsOf(t, m, w, 3, 31, feedOf(vocab, 31, []piece{{6, 31}}, []piece{doc}, []piece{{7, 4}}))
-				same(fmt.Sprintf("in a batch on %d threads", threads), batch[31*vocab:(31+length)*vocab])
-				packed := logitsOf(t, m, w, 2, 31, feedOf(vocab, 31, []piece{{8, 3}, {9, 7}, doc}, []piece{{6, 31}}))
-				same(fmt.Sprintf("packed on %d threads", threads), packed[10*vocab:(10+length)*vocab])
-				same(fmt.Sprintf("alone on %d threads", threads), logitsOf(t, m, w, 1, length, feedOf(vocab, length, []piece{doc})))
+				batch := logitsOf(t, m, w, 3, 31, feedOf(info, 31, []piece{{6, 31}}, []piece{doc}, []piece{{7, 4}}))
+				same(fmt.Sprintf("in a batch on %d threads", threads), batch[31*width:(31+length)*width])
+				packed := logitsOf(t, m, w, 2, 31, feedOf(info, 31, []piece{{8, 3}, {9, 7}, doc}, []piece{{6, 31}}))
+				same(fmt.Sprintf("packed on %d threads", threads), packed[10*width:(10+length)*width])
+				same(fmt.Sprintf("alone on %d threads", threads), logitsOf(t, m, w, 1, length, feedOf(info, length, []piece{doc})))
 				runtime.GOMAXPROCS(before)
 			}
 		}
@@ -245,8 +261,8 @@ func TestLongRowsAreIndependent(t *testing.T) {
 		}
 		w := randomWeights[float32](t, m, 2).Frozen()
 		doc := piece{5, 300}
-		alone := logitsOf(t, m, w, 1, 300, feedOf(20, 300, []piece{doc}))
-		packed := logitsOf(t, m, w, 2, 437, feedOf(20, 437, []piece{{6, 437}}, []piece{{8, 137}, doc}))
+		alone := logitsOf(t, m, w, 1, 300, feedOf(m.Info(), 300, []piece{doc}))
+		packed := logitsOf(t, m, w, 2, 437, feedOf(m.Info(), 437, []piece{{6, 437}}, []piece{{8, 137}, doc}))
 		if !slices.Equal(packed[(437+137)*20:], alone) {
 			t.Errorf("%s: other bits behind another document", name)
 		}
@@ -297,12 +313,12 @@ func TestThreadsChangeNothing(t *testing.T) {
 	for i := range 6 {
 		rows = append(rows, []piece{{i, 50 + i}, {i + 20, 60}})
 	}
-	f := feedOf(300, length, rows...)
 	for _, name := range Types() {
 		m, err := New(tiny(name, fmt.Sprintf(`"vocab_size": 300, %q: 64, %q: %d`, Key(name, "hidden_size"), Key(name, "max_position_embeddings"), length)))
 		if err != nil {
 			t.Fatal(err)
 		}
+		f := feedOf(m.Info(), length, rows...)
 		var results [2][]float32
 		for i := range results {
 			before := runtime.GOMAXPROCS(i + 1)

@@ -29,12 +29,14 @@ type Info struct {
 	Vocab     int
 	Width     int
 	Layers    int
-	Positions int    // longest sequence
-	Base      string // prefix of the base model's tensors ("model."), which a checkpoint may lack
-	LayerName string // prefix of a layer's tensors before its number ("model.layers.")
-	LayersKey string // config.json's key for the number of layers
-	Class     string // what transformers calls it
-	Tied      string // the input embedding that is also the head; "": a head of its own
+	Positions int               // longest sequence
+	Base      string            // prefix of the base model's tensors ("model."), which a checkpoint may lack
+	LayerName string            // prefix of a layer's tensors before its number ("model.layers.")
+	LayersKey string            // config.json's key for the number of layers
+	Class     string            // what transformers calls it
+	Tied      string            // the input embedding that is also the head; "": a head of its own
+	Copies    map[string]string // tensors that a checkpoint may hold beside, or in place of, the one that they equal: a tied head
+	Unused    []string          // prefixes of tensors that a checkpoint may hold for models of other tasks
 
 	Task          Task
 	Bidirectional bool        // a position sees all of its document, not only what comes before
@@ -232,19 +234,21 @@ func declare(m Model) (Outputs, []Spec, error) {
 // maxWeights is beyond every machine's memory.
 const maxWeights = 1 << 42
 
+// headName is what most decoders call their head.
+const headName = "lm_head.weight"
+
 // head returns the output head: lm_head.weight, or the input embedding where they are tied.
 func head(b *nn.Builder, info Info, width int, init nn.Init) graph.Head {
-	name := "lm_head.weight"
+	name := headName
 	if info.Tied != "" {
 		name = info.Tied
 	}
 	return graph.Head{Weight: b.Param(name, init, info.Vocab, width)}
 }
 
-// tied returns the embedding's name where config.json ties it to the head.
-func tied(c *Config, def bool, embedding string) string {
+// tie notes the embedding where config.json ties it to the head.
+func (i *Info) tie(c *Config, def bool, embedding, head string) {
 	if c.Bool("tie_word_embeddings", def) {
-		return embedding
+		i.Tied, i.Copies = embedding, map[string]string{head: embedding}
 	}
-	return ""
 }

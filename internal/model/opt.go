@@ -30,8 +30,9 @@ func newOPT(c *Config) Model {
 	m := &opt{info: Info{
 		Type: c.ModelType, Class: "OPTForCausalLM", Task: Causal, Vocab: c.Size("vocab_size", 50272), Width: c.Size("hidden_size", 768), Layers: c.Layers("num_hidden_layers", 12),
 		Positions: c.Size("max_position_embeddings", 2048), Base: "model.", LayerName: "model.decoder.layers.",
-		LayersKey: "num_hidden_layers", Tied: tied(c, true, "model.decoder.embed_tokens.weight"),
+		LayersKey: "num_hidden_layers",
 	}}
+	m.info.tie(c, true, "model.decoder.embed_tokens.weight", headName)
 	h := c.Size("num_attention_heads", 12)
 	if m.info.Width%h != 0 {
 		c.fail(fmt.Errorf("config.json: hidden_size: have %d, want a multiple of num_attention_heads %d", m.info.Width, h))

@@ -14,7 +14,7 @@ import tempfile
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 transformers.logging.set_verbosity_error()
 torch.manual_seed(5)
@@ -26,6 +26,9 @@ WINDOWED = {"sliding_window": 9, "use_sliding_window": True}
 GPT2 = {"n_layer": 2, "n_embd": 48, "n_head": 4, "vocab_size": 80, "n_positions": 32}
 OPT = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "ffn_dim": 96, "vocab_size": 80, "max_position_embeddings": 32}
 
+BERT = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 80, "max_position_embeddings": 32}
+DISTILBERT = {"n_layers": 2, "dim": 48, "n_heads": 4, "hidden_dim": 96, "vocab_size": 80, "max_position_embeddings": 32}
+
 CASES = [
     {"model_type": "llama"},
     {"model_type": "mistral"},
@@ -33,6 +36,9 @@ CASES = [
     {"model_type": "qwen3"},
     {"model_type": "gpt2"},
     {"model_type": "opt"},
+    {"model_type": "bert"},
+    {"model_type": "distilbert"},
+    {"model_type": "roberta"},
     {"model_type": "llama", **SMALL, "num_key_value_heads": None, "head_dim": None, "pad_token_id": None},
     {"model_type": "llama", **SMALL, "head_dim": 24, "attention_bias": True, "mlp_bias": True, "pad_token_id": 3},
     {"model_type": "llama", **SMALL, "tie_word_embeddings": True, "pad_token_id": -1, "initializer_range": 0.05, "rms_norm_eps": 1e-5},
@@ -67,6 +73,21 @@ CASES = [
     {"model_type": "opt", **OPT, "pad_token_id": None, "activation_function": "gelu", "enable_bias": False},
     {"model_type": "opt", **OPT, "pad_token_id": 5, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
     {"model_type": "opt", **OPT, "_remove_final_layer_norm": True, "tie_word_embeddings": False},
+    # encoders: a bare one, and with its heads
+    {"model_type": "bert", **BERT, "architectures": ["BertModel"], "hidden_act": "relu", "type_vocab_size": 3, "layer_norm_eps": 1e-6},
+    {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "pad_token_id": None},
+    {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "tie_word_embeddings": False, "pad_token_id": 7},
+    {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"]},
+    {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"], "num_labels": 5},
+    {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"], "id2label": {"1": "good", "0": "bad", "2": "neither"}, "num_labels": 3},
+    {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"], "id2label": {"0": "score"}, "problem_type": "regression"},
+    {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForMaskedLM"], "activation": "relu"},
+    {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForMaskedLM"], "tie_word_embeddings": False},
+    {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForSequenceClassification"], "pad_token_id": None},
+    {"model_type": "distilbert", "num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "vocab_size": 80, "architectures": ["DistilBertModel"]},
+    {"model_type": "roberta", **BERT, "architectures": ["RobertaForMaskedLM"], "pad_token_id": 5, "type_vocab_size": 1},
+    {"model_type": "roberta", **BERT, "architectures": ["RobertaForMaskedLM"], "tie_word_embeddings": False},
+    {"model_type": "roberta", **BERT, "architectures": ["RobertaForSequenceClassification"], "num_labels": 3},
 ]
 
 INITIAL = [
@@ -76,6 +97,12 @@ INITIAL = [
     {"model_type": "qwen3", **SMALL},
     {"model_type": "gpt2", **GPT2, "n_layer": 3},
     {"model_type": "opt", **OPT, "word_embed_proj_dim": 24, "init_std": 0.03},
+    {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "initializer_range": 0.04},
+    {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"], "num_labels": 4},
+    {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForMaskedLM"], "tie_word_embeddings": False},
+    {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForSequenceClassification"]},
+    {"model_type": "roberta", **BERT, "architectures": ["RobertaForMaskedLM"]},
+    {"model_type": "roberta", **BERT, "architectures": ["RobertaForSequenceClassification"]},
 ]
 
 
@@ -86,10 +113,22 @@ def read(values):
         return AutoConfig.from_pretrained(folder)
 
 
+ENCODERS = ("bert", "distilbert", "roberta")
+
+
+def build(config):
+    if config.architectures:
+        return getattr(transformers, config.architectures[0])(config)
+    return (AutoModel if config.model_type in ENCODERS else AutoModelForCausalLM).from_config(config)
+
+
 def parameters(model):
-    """the tensors of a checkpoint: a tied head is not there"""
-    tied = model.config.tie_word_embeddings
-    return {name: p for name, p in model.named_parameters(remove_duplicate=False) if not (tied and name == "lm_head.weight")}
+    """the tensors of a checkpoint: a tied head is not there. Bare encoders get the prefix that they have in other models, and lose the pooler, which no output needs"""
+    prefix = "" if model.base_model is not model else model.base_model_prefix + "."
+    left_out = {"pooler.dense.weight", "pooler.dense.bias"} if prefix else set(model.all_tied_weights_keys)
+    if not model.config.tie_word_embeddings:  # two biases, of which one is read
+        left_out |= {"cls.predictions.bias", "lm_head.bias"}
+    return {prefix + name: p for name, p in model.named_parameters(remove_duplicate=False) if name not in left_out}
 
 
 def first_layer_only(name):
@@ -100,10 +139,10 @@ def first_layer_only(name):
 def describe(values):
     config = read(values)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = build(config)
     tensors = parameters(model)
     modules = list(model.modules())
-    attention = [m for m in modules if type(m).__name__.endswith("Attention")]
+    attention = [m for m in modules if type(m).__name__.endswith("Attention") and hasattr(m, "scaling")]
     norms = [m for m in modules if hasattr(m, "variance_epsilon") or isinstance(m, torch.nn.LayerNorm)]
     eps = {getattr(m, "variance_epsilon", getattr(m, "eps", None)) for m in norms}
     assert len(eps) == 1, eps
@@ -114,15 +153,15 @@ def describe(values):
         "vocab": embedding.num_embeddings,
         "width": config.hidden_size,
         "layers": len(attention),
-        "positions": config.max_position_embeddings,
+        "positions": config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0),
         "heads": config.num_attention_heads,
         "kv_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
-        "head_dim": attention[0].head_dim,
+        "head_dim": attention[0].head_dim if hasattr(attention[0], "head_dim") else attention[0].attention_head_size,
         "eps": eps.pop(),
         "padding": -1 if embedding.padding_idx is None else embedding.padding_idx,
-        "tied": model.get_output_embeddings().weight is embedding.weight,
+        "tied": model.get_output_embeddings() is not None and model.get_output_embeddings().weight is embedding.weight,
         "scales": [a.scaling for a in attention],
-        "activation": getattr(config, "hidden_act", None) or config.activation_function,
+        "activation": next(getattr(config, key) for key in ("hidden_act", "activation_function", "activation") if hasattr(config, key)),
         "windows": [getattr(a, "sliding_window", None) or 0 for a in attention],
         "tensors": len(tensors),
         "weights": sum(p.numel() for p in tensors.values()),
@@ -130,6 +169,8 @@ def describe(values):
     }
     if values["model_type"] == "mistral":  # its mask reads the config
         case["windows"] = [config.sliding_window or 0] * len(attention)
+    if hasattr(model, "num_labels") and "Classification" in case["class"]:
+        case["labels"] = [config.id2label[i] for i in range(config.num_labels)]
     rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
     if rotary is not None:
         rotary = type(rotary)(config=config)  # with real numbers
@@ -139,7 +180,7 @@ def describe(values):
 
 def initial(values):
     """how each parameter begins: mean, standard deviation, and the rows that are zero where others are not"""
-    model = AutoModelForCausalLM.from_config(read(values))
+    model = build(read(values))
     out = {}
     for name, p in parameters(model).items():
         if not first_layer_only(name):
