@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kdistill/internal/kernel"
@@ -17,14 +18,18 @@ type Tensors interface {
 }
 
 // match finds the tensor of every parameter, under any name that it has in published folders, and refuses what is missing, misshapen or left over.
-func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor, error) {
+// Those that may be missing have no data where they are.
+func match(t Tensors, info model.Info, specs []model.Spec, optional []string) ([]safetensors.Tensor, error) {
 	var found []safetensors.Tensor
 	used := map[string]bool{}
 	var missing []string
 	for _, spec := range specs {
 		x, ok := find(t, info, spec.Name)
 		if !ok {
-			missing = append(missing, spec.Name)
+			if !slices.Contains(optional, spec.Name) {
+				missing = append(missing, spec.Name)
+			}
+			found = append(found, safetensors.Tensor{})
 			continue
 		}
 		if !equal(x.Shape, spec.Shape) {
@@ -34,7 +39,7 @@ func match(t Tensors, info model.Info, specs []model.Spec) ([]safetensors.Tensor
 		found = append(found, x)
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%d of %d tensors are missing: %s", len(missing), len(specs), some(missing))
+		return nil, fmt.Errorf("%d of %d tensors of %s are missing: %s", len(missing), len(specs), info.Class, some(missing))
 	}
 	var extra []string
 	for _, name := range t.Names() {
@@ -117,21 +122,34 @@ func some(names []string) string {
 
 // ReadTrained reads a model's weights into float32 parameters that can be trained.
 func ReadTrained(t Tensors, m model.Model) (*model.Flat[float32], error) {
+	flat, _, err := readTrained(t, m, nil, 0)
+	return flat, err
+}
+
+// ReadStudent is ReadTrained for a model whose task head the checkpoint may lack: what is not there of it is drawn by the seed, and named in fresh.
+func ReadStudent(t Tensors, m model.Model, seed uint64) (flat *model.Flat[float32], fresh []string, err error) {
+	return readTrained(t, m, m.Info().HeadTensors, seed)
+}
+
+func readTrained(t Tensors, m model.Model, optional []string, seed uint64) (flat *model.Flat[float32], fresh []string, err error) {
 	specs, err := model.Parameters(m)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	found, err := match(t, m.Info(), specs)
+	found, err := match(t, m.Info(), specs, optional)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	flat := model.NewFlat[float32](specs)
+	flat = model.NewFlat[float32](specs)
 	for i, x := range found {
-		if err := x.Float32s(flat.View(i)); err != nil {
-			return nil, err
+		if x.Data == nil {
+			flat.InitialiseOne(i, seed)
+			fresh = append(fresh, specs[i].Name)
+		} else if err := x.Float32s(flat.View(i)); err != nil {
+			return nil, nil, err
 		}
 	}
-	return flat, nil
+	return flat, fresh, nil
 }
 
 // Storage of a frozen model's weights.
@@ -148,7 +166,7 @@ func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) 
 	if err != nil {
 		return nil, err
 	}
-	found, err := match(t, m.Info(), specs)
+	found, err := match(t, m.Info(), specs, nil)
 	if err != nil {
 		return nil, err
 	}

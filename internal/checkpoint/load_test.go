@@ -88,7 +88,7 @@ func TestBasePrefix(t *testing.T) {
 			}
 			bare[x.Name] = x
 		}
-		if renamed < len(tensors)-1 {
+		if renamed < len(tensors)-max(1, len(m.Info().HeadTensors)) {
 			t.Errorf("%s: prefix %q on %d of %d tensors", name, base, renamed, len(tensors))
 		}
 		have, err := ReadTrained(bare, m)
@@ -144,8 +144,8 @@ func TestWrongTensors(t *testing.T) {
 		want    string // "": fine
 	}{
 		{"as it is", m, tensors, ""},
-		{"one missing", m, tensors.with(gone(q)), "1 of 20 tensors are missing: " + q},
-		{"many missing", m, memoryTensors{norm: tensors[norm]}, "19 of 20 tensors are missing: model.embed_tokens.weight, model.layers.0.input_layernorm.weight, " + q + ", model.layers.0.self_attn.k_proj.weight and 15 more"},
+		{"one missing", m, tensors.with(gone(q)), "1 of 20 tensors of LlamaForCausalLM are missing: " + q},
+		{"many missing", m, memoryTensors{norm: tensors[norm]}, "19 of 20 tensors of LlamaForCausalLM are missing: model.embed_tokens.weight, model.layers.0.input_layernorm.weight, " + q + ", model.layers.0.self_attn.k_proj.weight and 15 more"},
 		{"one too many", m, tensors.with(one("model.layers.2.mlp.up_proj.weight")), "1 tensors that a llama model doesn't have: model.layers.2.mlp.up_proj.weight"},
 		{"a bias", m, tensors.with(one("model.layers.0.self_attn.q_proj.bias")), "model.layers.0.self_attn.q_proj.bias"},
 		{"both with and without the prefix", m, tensors.with(one("norm.weight")), "norm.weight"},
@@ -176,8 +176,101 @@ func TestWrongTensors(t *testing.T) {
 	}
 	// Without tied embeddings the head is a weight of its own.
 	u, untied := openGoldenModel(t, "llama-gqa-untied")
-	if _, err := ReadTrained(untied.with(gone("lm_head.weight")), u); err == nil || !strings.Contains(err.Error(), "1 of 30 tensors are missing: lm_head.weight") {
+	if _, err := ReadTrained(untied.with(gone("lm_head.weight")), u); err == nil || !strings.Contains(err.Error(), "1 of 30 tensors of LlamaForCausalLM are missing: lm_head.weight") {
 		t.Errorf("no head: have error %v", err)
+	}
+}
+
+// TestEncoderNames reads an encoder under the names of published files, and leaves out what other tasks need.
+func TestEncoderNames(t *testing.T) {
+	copied := func(x safetensors.Tensor, name string, change float32) safetensors.Tensor {
+		values := make([]float32, x.Len())
+		if err := x.Float32s(values); err != nil {
+			t.Fatal(err)
+		}
+		values[0] += change
+		return encoded(t, name, safetensors.F32, x.Shape, values)
+	}
+	one := func(name string) safetensors.Tensor { return encoded(t, name, safetensors.F32, []int{1}, []float32{1}) }
+	bert, tensors := openGoldenModel(t, "bert-mlm")
+	roberta, robertas := openGoldenModel(t, "roberta-mlm")
+	classifier, classifiers := openGoldenModel(t, "bert-sequence-classification")
+	old := memoryTensors{}
+	for n, x := range tensors {
+		x.Name = strings.NewReplacer("LayerNorm.weight", "LayerNorm.gamma", "LayerNorm.bias", "LayerNorm.beta").Replace(n)
+		old[x.Name] = x
+	}
+	if len(old) != len(tensors) || slices.Equal(old.Names(), tensors.Names()) {
+		t.Fatal("no old names")
+	}
+	const words, bias = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
+	ids := safetensors.Tensor{Name: "bert.embeddings.position_ids", DType: "I64", Shape: []int{1}, Data: make([]byte, 8)}
+	for _, test := range []struct {
+		what    string
+		model   model.Model
+		tensors memoryTensors
+		want    string
+	}{
+		{"gamma and beta", bert, old, ""},
+		{"position ids", bert, tensors.with(ids), ""},
+		{"the pooler and the next-sentence head", bert, tensors.with(one("bert.pooler.dense.weight"), one("cls.seq_relationship.bias")), ""},
+		{"the pooler without its prefix", bert, tensors.with(one("pooler.dense.weight")), ""},
+		{"copies of head and bias", bert, tensors.with(copied(tensors[words], "cls.predictions.decoder.weight", 0), copied(tensors[bias], "cls.predictions.decoder.bias", 0)), ""},
+		{"a copy in place of the embedding", bert, tensors.with(copied(tensors[words], "cls.predictions.decoder.weight", 0), gone(words)), ""},
+		{"a head that is no copy", bert, tensors.with(copied(tensors[words], "cls.predictions.decoder.weight", 1)), "cls.predictions.decoder.weight differs from " + words},
+		{"a bias that is no copy", bert, tensors.with(copied(tensors[bias], "cls.predictions.decoder.bias", 1)), "cls.predictions.decoder.bias differs from " + bias},
+		{"RoBERTa's bias under its other name", roberta, robertas.with(copied(robertas["lm_head.bias"], "lm_head.decoder.bias", 0), gone("lm_head.bias")), ""},
+		{"the other head", classifier, classifiers.with(one("cls.predictions.bias")), ""},
+		{"no classifier", classifier, classifiers.with(gone("classifier.bias")), "1 of 41 tensors of BertForSequenceClassification are missing: classifier.bias"},
+		{"no embedding", bert, tensors.with(gone(words)), "1 of 42 tensors of BertForMaskedLM are missing: " + words},
+		{"something else", bert, tensors.with(one("bert.encoder.layer.7.output.dense.bias")), "1 tensors that a bert model doesn't have"},
+	} {
+		have, err := ReadTrained(test.tensors, test.model)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: have error %v\nwant %s", test.what, err, test.want)
+		}
+		if test.model == bert && err == nil {
+			if want, err := ReadTrained(tensors, bert); err != nil || !slices.Equal(have.Values, want.Values) {
+				t.Errorf("%s: other values (%v)", test.what, err)
+			}
+		}
+	}
+}
+
+// TestReadStudent draws a task head that the checkpoint lacks, by the seed, and nothing else.
+func TestReadStudent(t *testing.T) {
+	m, tensors := openGoldenModel(t, "bert-sequence-classification")
+	whole, err := ReadTrained(tensors, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := tensors.with(gone("classifier.weight"), gone("classifier.bias"))
+	var drawn [3][]float32
+	for i, seed := range []uint64{1, 1, 2} {
+		flat, fresh, err := ReadStudent(bare, m, seed)
+		if err != nil || !slices.Equal(fresh, []string{"classifier.weight", "classifier.bias"}) {
+			t.Fatalf("have fresh %v, error %v", fresh, err)
+		}
+		for _, s := range flat.Specs {
+			have := flat.Get(s.Name).Value.Float32s()
+			if !slices.Contains(fresh, s.Name) && !slices.Equal(have, whole.Get(s.Name).Value.Float32s()) {
+				t.Errorf("%s: not as in the checkpoint", s.Name)
+			}
+		}
+		drawn[i] = flat.Get("classifier.weight").Value.Float32s()
+	}
+	if !slices.Equal(drawn[0], drawn[1]) || slices.Equal(drawn[0], drawn[2]) {
+		t.Error("the seed does not decide on the head")
+	}
+	if _, fresh, err := ReadStudent(tensors, m, 1); err != nil || fresh != nil {
+		t.Errorf("whole: have fresh %v, error %v", fresh, err)
+	}
+	if _, _, err := ReadStudent(tensors.with(gone("bert.embeddings.word_embeddings.weight")), m, 1); err == nil {
+		t.Error("a missing embedding was drawn")
+	}
+	masked, mlm := openGoldenModel(t, "bert-mlm")
+	if _, _, err := ReadStudent(mlm.with(gone("bert.embeddings.word_embeddings.weight")), masked, 1); err == nil {
+		t.Error("a missing tied embedding was drawn")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/config"
@@ -146,6 +147,9 @@ func (r *run) openModels() error {
 	}
 	if name, x := notFinite(r.student.flat, r.student.flat.Values); name != "" {
 		return fmt.Errorf("student: %s holds %v: the model is broken", name, x)
+	}
+	if fresh := r.student.fresh; len(fresh) > 0 {
+		r.say("warning: student: %s has no head for %s: it is drawn anew by train.seed (%s)", r.student.base, r.student.model.Info().Class, strings.Join(fresh, ", "))
 	}
 	for _, note := range r.student.model.Info().Notes {
 		r.say("note: student: %s", note)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,12 +23,13 @@ type student struct {
 	tokenizer *tokenizer.Tokenizer
 	files     []string // tokenizer and generation files
 	base      string   // what it was made from
+	fresh     []string // tensors of the task head that were drawn, because base has none
 }
 
 // newStudent makes the student as the configuration says. teacher is nil where there is none.
 func newStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
 	if c.Student.Init == "checkpoint" {
-		return fromCheckpoint(c.Student.Path)
+		return fromCheckpoint(c)
 	}
 	var s *student
 	var err error
@@ -45,17 +47,18 @@ func newStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, err
 	return s, nil
 }
 
-func fromCheckpoint(path string) (*student, error) {
+func fromCheckpoint(c *config.Config) (*student, error) {
+	path := c.Student.Path
 	p, err := checkpoint.OpenModel(path)
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	defer p.Close() // the weights are copied
-	flat, err := checkpoint.ReadTrained(p, p.Model)
+	flat, fresh, err := checkpoint.ReadStudent(p, p.Model, uint64(c.Train.Seed))
 	if err != nil {
 		return nil, fmt.Errorf("student %s: %w", p.Dir, err)
 	}
-	return &student{model: p.Model, flat: flat, config: p.Config, tokenizer: p.Tokenizer, files: p.TokenizerFiles(), base: path}, nil
+	return &student{model: p.Model, flat: flat, config: p.Config, tokenizer: p.Tokenizer, files: p.TokenizerFiles(), base: path, fresh: fresh}, nil
 }
 
 // random draws a fresh model whose config.json is the teacher's with student.config over it; without a teacher, student.config alone.
@@ -86,6 +89,11 @@ func fromLayers(c *config.Config, teacher *checkpoint.Pretrained) (*student, err
 	}
 	for i, spec := range s.flat.Specs {
 		from := whole.Get(teacherName(spec.Name, info.LayerName, keep))
+		if from == nil && slices.Contains(s.model.Info().HeadTensors, spec.Name) {
+			s.flat.InitialiseOne(i, uint64(c.Train.Seed))
+			s.fresh = append(s.fresh, spec.Name)
+			continue
+		}
 		if from == nil {
 			return nil, fmt.Errorf("%s: the teacher has no such tensor: with teacher_layers, student.config may change the number of layers only", spec.Name)
 		}

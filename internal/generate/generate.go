@@ -114,6 +114,9 @@ func (g *Generator) Generate(ctx context.Context, prompt []int32, o Options, emi
 
 func (g *Generator) check(prompt []int32) error {
 	info := g.model.Info()
+	if info.Task != model.Causal {
+		return fmt.Errorf("generate: %s predicts no next tokens: only decoders continue a text", info.Class)
+	}
 	if len(prompt) == 0 {
 		return errors.New("prompt: have no tokens, want at least one to continue")
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kdistill/internal/checkpoint"
+	"kdistill/internal/model"
 	"kdistill/internal/testutil"
 )
 
@@ -78,7 +79,14 @@ func TestGreedy(t *testing.T) {
 	}
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			g, _ := open(t, dir)
+			g, p := open(t, dir)
+			if info := p.Model.Info(); info.Task != model.Causal {
+				_, err := g.Generate(context.Background(), []int32{1}, Options{MaxTokens: 1}, nil)
+				if want := info.Class + " predicts no next tokens"; err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("have error %v, want %s", err, want)
+				}
+				return
+			}
 			for _, block := range []int{256, 3, 3} {
 				g.block = block
 				for _, c := range expected(t, filepath.Join(dir, "expected.json")) {

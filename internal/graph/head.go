@@ -49,6 +49,7 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 	}
 	var parts []*Node
 	if len(l.logits) > 0 {
+		g.needHead(head)
 		parts = append(parts, dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teacher) }, func() *Node { return headLoss[float64](g, l, hidden, head, teacher) }))
 	}
 	for _, f := range features {
@@ -62,6 +63,7 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 
 // Logits adds the head alone, without gradient: [N, V], for generation.
 func (g *Graph) Logits(hidden *Node, head Head) *Node {
+	g.needHead(head)
 	return dispatch(g, func() *Node { return logits[float32](g, hidden, head) }, func() *Node { return logits[float64](g, hidden, head) })
 }
 
@@ -86,6 +88,13 @@ func logits[F kernel.Float](g *Graph, hidden *Node, head Head) *Node {
 			}
 		},
 	}, operands...)
+}
+
+// needHead fails for a bare encoder.
+func (g *Graph) needHead(head Head) {
+	if head.Weight == nil {
+		g.Fail(errors.New("the model has no head, and so no logits: give it one, or use losses on features"))
+	}
 }
 
 // projection is a head as part of an op.

@@ -27,7 +27,10 @@ func TestGoldenAttention(t *testing.T) {
 		ids, shape := g.ints(t, "input_ids")
 		mask, _ := g.ints(t, "attention_mask")
 		rows, length := shape[0], shape[1]
-		f, keep := feed(rows, length, ids, mask, nil)
+		f, keep, _ := feed(g.model.Info(), rows, length, ids, mask, nil)
+		if _, ok := g.expected.Tensor("token_type_ids"); ok {
+			f.TokenTypes, _ = g.ints(t, "token_type_ids")
+		}
 		b := &nn.Builder{Graph: graph.New(tensor.Float32, rows, length), Weights: store}
 		out := g.model.Forward(b)
 		if len(out.Attention) != g.model.Info().Layers {

@@ -6,7 +6,7 @@ func init() { register("bert", newBERT) }
 
 // newBERT is BERT (Devlin et al. 2019).
 func newBERT(c *Config) Model {
-	m := newBERTLike(c, "Bert", "bert.", 30522, 0)
+	m := newBERTLike(c, "bert.", 30522, 0)
 	m.rows = m.info.Positions
 	m.info.Unused = []string{"bert.pooler.", "cls.seq_relationship.", "classifier.", "qa_outputs."}
 	m.choose(c,
@@ -16,7 +16,7 @@ func newBERT(c *Config) Model {
 }
 
 // newBERTLike reads what BERT and RoBERTa share.
-func newBERTLike(c *Config, class, base string, vocab, padding int) *encoder {
+func newBERTLike(c *Config, base string, vocab, padding int) *encoder {
 	m := &encoder{info: Info{
 		Type: c.ModelType, Vocab: c.Size("vocab_size", vocab), Width: c.Size("hidden_size", 768), Layers: c.Layers("num_hidden_layers", 12),
 		Positions: c.Size("max_position_embeddings", 512), Base: base, LayerName: base + "encoder.layer.", LayersKey: "num_hidden_layers",
@@ -32,6 +32,6 @@ func newBERTLike(c *Config, class, base string, vocab, padding int) *encoder {
 	m.padding = c.Padding(padding, m.info.Vocab)
 	c.Dropout(0.1, "hidden_dropout_prob", "attention_probs_dropout_prob")
 	c.Dropout(0, "classifier_dropout")
-	m.info.Class, m.info.Task = encoderTask(c, class)
+	m.info.Class, m.info.Task = encoderTask(c)
 	return m
 }

@@ -308,6 +308,47 @@ func TestTasks(t *testing.T) {
 	}
 }
 
+// TestTaskKeys: the keys make config.json describe the task, and no others do.
+func TestTaskKeys(t *testing.T) {
+	for _, c := range []struct {
+		task    Task
+		names   []string
+		problem string
+	}{{Masked, nil, ""}, {Classification, []string{"no", "yes"}, "single_label_classification"}, {Classification, []string{"score"}, "regression"}} {
+		for _, name := range []string{"bert", "distilbert", "roberta"} {
+			keys, err := TaskKeys(name, c.task, c.names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			more, err := json.Marshal(keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := New(tiny(name, string(more[1:len(more)-1])))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i := m.Info(); i.Task != c.task || i.Problem != c.problem || !slices.Equal(i.Labels, c.names) {
+				t.Errorf("%s: have %+v, want %+v", name, i, c)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		task  Task
+		names []string
+		want  string
+	}{
+		{"llama", Masked, nil, "model_type llama has its own head: task heads are for bert, distilbert, roberta"},
+		{"bert", Classification, nil, "want at least one and no two alike"}, {"bert", Classification, []string{"a", "a"}, "no two alike"},
+		{"bert", Causal, nil, "task causal: want masked or classification"},
+	} {
+		if _, err := TaskKeys(c.name, c.task, c.names); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: have error %v", c, err)
+		}
+	}
+}
+
 func TestAliases(t *testing.T) {
 	m, err := New([]byte(`{"model_type": "gpt2", "num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 7}`))
 	if err != nil {

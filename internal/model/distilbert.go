@@ -24,7 +24,7 @@ func newDistilBERT(c *Config) Model {
 	m.act = activation(c, "activation", "gelu")
 	m.padding = c.Padding(0, m.info.Vocab)
 	c.Dropout(0.1, "dropout", "attention_dropout")
-	m.info.Class, m.info.Task = encoderTask(c, "DistilBert")
+	m.info.Class, m.info.Task = encoderTask(c)
 	if m.info.Task == Classification {
 		c.Dropout(0.2, "seq_classif_dropout")
 	}

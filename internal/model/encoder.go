@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,9 +44,39 @@ type taskHead struct {
 	bias   string
 }
 
+// encoderClasses are what transformers' class names of a model type begin with.
+var encoderClasses = map[string]string{"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}
+
+// TaskKeys returns the keys of config.json that give a model the head of a task. names are the classes of a classifier, one for a regression.
+func TaskKeys(modelType string, task Task, names []string) (map[string]any, error) {
+	class, ok := encoderClasses[modelType]
+	if !ok {
+		return nil, fmt.Errorf("model_type %s has its own head: task heads are for %s", modelType, strings.Join(slices.Sorted(maps.Keys(encoderClasses)), ", "))
+	}
+	switch task {
+	case Masked:
+		return map[string]any{"architectures": []string{class + "ForMaskedLM"}}, nil
+	case Classification:
+		ids, labels := map[string]int{}, map[string]string{}
+		for i, name := range names {
+			ids[name], labels[strconv.Itoa(i)] = i, name
+		}
+		if len(names) == 0 || len(ids) < len(names) {
+			return nil, fmt.Errorf("labels: have %q, want at least one and no two alike", names)
+		}
+		problem := "single_label_classification"
+		if len(names) == 1 {
+			problem = "regression"
+		}
+		return map[string]any{"architectures": []string{class + "ForSequenceClassification"}, "id2label": labels, "label2id": ids, "problem_type": problem}, nil
+	}
+	return nil, fmt.Errorf("task %s: want %s or %s", task, Masked, Classification)
+}
+
 // encoderTask reads config.json's architectures: the classes that this family has are class + ForMaskedLM, ForSequenceClassification and Model.
 // The heads of other classes are left out, so that their encoder can be a teacher of features.
-func encoderTask(c *Config, class string) (name string, task Task) {
+func encoderTask(c *Config) (name string, task Task) {
+	class := encoderClasses[c.ModelType]
 	switch names := c.Texts("architectures"); {
 	case len(names) == 0:
 		name = class + "Model"
@@ -116,7 +148,7 @@ func problem(c *Config, labels int) string {
 
 // finish sets what all families share, once info's sizes and the number of heads are known.
 func (m *encoder) finish(c *Config, heads int) Model {
-	if m.info.Width%heads != 0 && c.err == nil {
+	if m.info.Width%heads != 0 {
 		c.fail(fmt.Errorf("config.json: %s: have %d, want a multiple of %s %d", Key(m.info.Type, "hidden_size"), m.info.Width, Key(m.info.Type, "num_attention_heads"), heads))
 	}
 	m.info.Heads = graph.Heads{H: heads, KV: heads, D: max(1, m.info.Width/heads)}
@@ -138,6 +170,7 @@ func (m *encoder) choose(c *Config, masked, classifier taskHead) {
 	switch m.info.Task {
 	case Masked:
 		m.head = &masked
+		m.info.HeadTensors = []string{masked.dense + ".weight", masked.dense + ".bias", masked.norm + ".weight", masked.norm + ".bias"}
 		// transformers saves the last layer's bias under a second name, which counts where the weight is not tied.
 		layer, bias := strings.TrimSuffix(masked.weight, ".weight")+".bias", masked.bias
 		if m.info.tie(c, true, m.names.embeddings+"word_embeddings.weight", masked.weight); m.info.Tied != "" {
@@ -151,9 +184,16 @@ func (m *encoder) choose(c *Config, masked, classifier taskHead) {
 		}
 	case Classification:
 		m.head = &classifier
+		m.info.HeadTensors = []string{classifier.dense + ".weight", classifier.dense + ".bias"}
 		m.info.Unused = append(m.info.Unused, before(masked.dense)+".")
 	case NoTask:
 		m.info.Unused = append(m.info.Unused, before(masked.dense)+".")
+	}
+	if m.head != nil {
+		m.info.HeadTensors = append(m.info.HeadTensors, m.head.bias)
+		if m.head.weight != m.info.Tied {
+			m.info.HeadTensors = append(m.info.HeadTensors, m.head.weight)
+		}
 	}
 }
 
@@ -166,7 +206,7 @@ func (m *encoder) Forward(b *nn.Builder) Outputs {
 	w, h, n := m.info.Width, m.info.Heads, m.names
 	init := nn.Normal(m.std)
 	x := m.embed(b, init)
-	hidden := []*graph.Node{x}
+	hidden, attention := []*graph.Node{x}, []Attention(nil)
 	for i := range m.info.Layers {
 		name := fmt.Sprintf("%s%d.", m.info.LayerName, i)
 		linear := func(name string, out int) nn.Projection {
@@ -174,6 +214,7 @@ func (m *encoder) Forward(b *nn.Builder) Outputs {
 		}
 		skip := graph.Fork(x)
 		qkv := b.Project(x, w, skip, linear(name+n.query, w), linear(name+n.key, w), linear(name+n.value, w))
+		attention = append(attention, Attention{h, qkv, qkv})
 		a := b.Project(b.Attention(qkv, h), w, nil, linear(name+n.attention, w))
 		x = b.Layer(b.Close(skip, a), name+n.attended, w, m.eps, nil)
 
@@ -182,7 +223,7 @@ func (m *encoder) Forward(b *nn.Builder) Outputs {
 		x = b.Layer(b.Close(skip, b.Project(f, m.ffn, nil, linear(name+n.down, w))), name+n.normalized, w, m.eps, nil)
 		hidden = append(hidden, x)
 	}
-	out := Outputs{Hidden: hidden}
+	out := Outputs{Hidden: hidden, Attention: attention}
 	if t := m.head; t != nil {
 		x = b.Activate(t.act, b.Project(x, w, nil, nn.Projection{Name: t.dense, Out: w, Bias: true, Init: init}))
 		if t.norm != "" {

@@ -276,7 +276,7 @@ func TestRecomputeChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	eachModel(t, func(t *testing.T, m Model) {
-		f := feedOf(m.Info().Vocab, 6, []piece{{1, 2}, {2, 4}}, []piece{{3, 4}})
+		f := feedOf(m.Info(), 6, []piece{{1, 2}, {2, 4}}, []piece{{3, 4}})
 		var gradients [2][]float32
 		for i := range gradients {
 			flat := randomWeights[float32](t, m, 1)

@@ -38,6 +38,9 @@ type Info struct {
 	Copies    map[string]string // tensors that a checkpoint may hold beside, or in place of, the one that they equal: a tied head
 	Unused    []string          // prefixes of tensors that a checkpoint may hold for models of other tasks
 
+	// HeadTensors are those of the task head, which a bare encoder's checkpoint lacks.
+	HeadTensors []string
+
 	Task          Task
 	Bidirectional bool        // a position sees all of its document, not only what comes before
 	TokenTypes    int         // sentences of an input that it tells apart; 0, 1: none

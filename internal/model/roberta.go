@@ -11,7 +11,7 @@ func init() { register("roberta", newRoBERTa) }
 
 // newRoBERTa is RoBERTa (Liu et al. 2019): BERT whose positions begin behind the padding id.
 func newRoBERTa(c *Config) Model {
-	m := newBERTLike(c, "Roberta", "roberta.", 50265, 1)
+	m := newBERTLike(c, "roberta.", 50265, 1)
 	m.rows, m.first = m.info.Positions, int(m.padding)+1
 	if m.info.Positions -= m.first; c.err == nil && m.info.Positions < 1 {
 		c.fail(fmt.Errorf("config.json: max_position_embeddings: have %d, want more than pad_token_id %d + 1: positions begin there", m.rows, m.padding))

@@ -103,21 +103,27 @@ func (f *Flat[F]) Range(i int) (from, to int) {
 // Initialise draws a fresh model as transformers does (normal weights, unit norms, zero biases). Each parameter has a generator of its own,
 // seeded by the seed and its name.
 func (f *Flat[F]) Initialise(seed uint64) {
-	for i, spec := range f.Specs {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(spec.Name))
-		r := rand.New(rand.NewPCG(seed, h.Sum64()))
-		v := f.View(i)
-		for j := range v {
-			v[j] = F(spec.Init.Const)
-			if spec.Init.Std > 0 {
-				v[j] = F(r.NormFloat64() * spec.Init.Std)
-			}
+	for i := range f.Specs {
+		f.InitialiseOne(i, seed)
+	}
+}
+
+// InitialiseOne draws the i-th parameter as Initialise does.
+func (f *Flat[F]) InitialiseOne(i int, seed uint64) {
+	spec := f.Specs[i]
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(spec.Name))
+	r := rand.New(rand.NewPCG(seed, h.Sum64()))
+	v := f.View(i)
+	for j := range v {
+		v[j] = F(spec.Init.Const)
+		if spec.Init.Std > 0 {
+			v[j] = F(r.NormFloat64() * spec.Init.Std)
 		}
-		if z := spec.Init.Zero; z >= 0 && z < spec.Shape[0] {
-			width := len(v) / spec.Shape[0]
-			clear(v[z*width : (z+1)*width])
-		}
+	}
+	if z := spec.Init.Zero; z >= 0 && z < spec.Shape[0] {
+		width := len(v) / spec.Shape[0]
+		clear(v[z*width : (z+1)*width])
 	}
 }
 
