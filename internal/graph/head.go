@@ -148,13 +148,6 @@ func (p *projection[F]) finish(z []F, in []gorgonia.Value) {
 	}
 }
 
-// unfinish turns the gradient of a row of logits into that of its products.
-func (p *projection[F]) unfinish(dz, z []F) {
-	if p.softcap != 0 {
-		kernel.SoftcapBackward(dz, dz, z, p.softcap)
-	}
-}
-
 // backward sets dh to dz · W and adds dzᵀ · h and the sum of dz's rows to the gradients of weight and bias.
 func (p *projection[F]) backward(dh, dz, h []F, m int, in []gorgonia.Value) {
 	multiply(p.g, false, m, p.width, p.vocab, dz, p.vocab, in[p.weight], false, dh, p.width)

@@ -27,120 +27,43 @@ type Losses struct {
 	chunk  int
 }
 
-// A chunk's logits and their gradient take up to headBudget elements (96 MB of float32), or those of headRows positions where these are more:
+// A chunk's logits take up to headBudget elements (96 MB of float32), or those of headRows positions where these are more:
 // the products of each chunk read the whole head anew, which halves their speed at 32 positions and costs a tenth of it at 192.
 const headBudget, headRows = 24 << 20, 192
 
 func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teacher *Teacher) *Node {
 	n := g.Rows()
 	operands := []*Node{g.Inputs.Labels, g.Inputs.Attended}
-	s, t := newProjection[F](g, hidden, head, &operands), (*projection[F])(nil)
+	c := &chunks[F]{Losses: l, student: newProjection[F](g, hidden, head, &operands)}
 	if teacher != nil {
-		t = newProjection[F](g, teacher.Hidden, teacher.Head, &operands)
+		c.teacher = newProjection[F](g, teacher.Hidden, teacher.Head, &operands)
 	}
 	if g.err != nil {
 		return nil
 	}
-	train := s.dw != nil || s.db != nil
-	perRow := s.vocab
-	if train {
-		perRow += s.vocab
-	}
-	if t != nil {
-		perRow += t.vocab
-	}
-	l.chunk = min(n, max(headRows, headBudget/perRow/32*32))
+	s := c.student
+	c.train = s.dw != nil || s.db != nil
 	l.rows = make([]int32, 0, n)
-
-	total := gorgonia.Value(scalar(g.dtype))
 	o := &op{
-		name: "head and losses", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: total, inPlace: -1,
-		diff: make([]bool, len(operands)),
+		name: "head and losses", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
+		diff: make([]bool, len(operands)), scratch: c.plan(n), operations: c.operations,
 	}
-	// Working memory: logits and gathered hidden states of a chunk; in training also their gradients, and that of all hidden states.
-	sizes := []int{l.chunk * s.vocab, l.chunk * s.width, 0, 0, 0, 0, 0}
-	if t != nil {
-		sizes[2], sizes[3] = l.chunk*t.vocab, l.chunk*t.width
-	}
-	if train {
-		sizes[4], sizes[5], sizes[6] = l.chunk*s.vocab, l.chunk*s.width, n*s.width
-	}
-	for _, size := range sizes {
-		o.scratch += size
-	}
-	counted := make([]int32, 0, l.chunk)
 	o.run = func(out gorgonia.Value, in []gorgonia.Value) {
-		var part [7][]F
-		rest := working[F](o)
-		for i, size := range sizes {
-			part[i], rest = rest[:size], rest[size:]
-		}
-		logits, hs, tlogits, ht, grad, dhs, dh := part[0], part[1], part[2], part[3], part[4], part[5], part[6]
-		labels, attended := ints(in[0]), ints(in[1])
-		l.count(labels, attended)
+		l.count(ints(in[0]), ints(in[1]))
 		for _, i := range l.logits {
 			clear(l.Values[i])
 		}
-		clear(dh)
-		for at := 0; at < len(l.rows); at += l.chunk {
-			counted = append(counted[:0], l.rows[at:min(at+l.chunk, len(l.rows))]...)
-			m := len(counted)
-			take(hs, floats[F](in[s.hidden]), counted, s.width)
-			s.products(logits, hs, m, in)
-			if t != nil {
-				take(ht, floats[F](in[t.hidden]), counted, t.width)
-				t.products(tlogits, ht, m, in)
-			}
-			kernel.Parallel(m, func(r int) {
-				var y, dz []F
-				z := logits[r*s.vocab : (r+1)*s.vocab]
-				s.finish(z, in)
-				if t != nil {
-					y = tlogits[r*t.vocab : (r+1)*t.vocab]
-					t.finish(y, in)
-				}
-				if train {
-					dz = grad[r*s.vocab : (r+1)*s.vocab]
-					clear(dz)
-				}
-				l.position(int(counted[r]), int(labels[counted[r]]), func(i, label int) float64 {
-					return float64(rowValue(l.Terms[i], dz, z, y, label))
-				})
-				if train {
-					s.unfinish(dz, z)
-				}
-			})
-			if train {
-				s.backward(dhs, grad, hs, m, in)
-				put(dh, dhs, counted, s.width)
-			}
-		}
+		c.run(working[F](o), in)
 		setScalar(out, l.total(l.logits))
 	}
-	o.operations = func([]gorgonia.Value) float64 {
-		products := s.width * s.vocab
-		if train {
-			products *= 2
-		}
-		if s.dw != nil {
-			products += s.width * s.vocab
-		}
-		if t != nil {
-			products += t.width * t.vocab
-		}
-		return float64(2*len(l.rows)) * float64(products)
-	}
-	o.diff[s.hidden], o.diff[s.weight] = train, s.dw != nil
+	o.diff[s.hidden], o.diff[s.weight] = c.train, s.dw != nil
 	if s.bias >= 0 {
 		o.diff[s.bias] = s.db != nil
 	}
 	o.back = func(in gorgonia.Nodes, out, dout *Node) (gorgonia.Nodes, error) {
 		dhidden := g.apply(&op{
 			name: "head and losses backward", shape: hidden.Shape(), inPlace: -1,
-			run: func(out gorgonia.Value, _ []gorgonia.Value) {
-				memory := working[F](o)
-				copy(floats[F](out), memory[len(memory)-n*s.width:])
-			},
+			run: func(out gorgonia.Value, _ []gorgonia.Value) { copy(floats[F](out), working[F](o)) },
 		}, out)
 		o.until = dhidden
 		grads := make(gorgonia.Nodes, len(in))
@@ -153,26 +76,6 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 	return g.apply(o, operands...)
 }
 
-// rowValue calls the term's row function on the ids that it compares, adding Scale times its gradient to dz (nil: value only).
-func rowValue[F kernel.Float](t *Term, dz, z, y []F, label int) F {
-	switch {
-	case t.Loss.Teacher:
-		n := min(len(z), len(y))
-		z, y = z[:n], y[:n]
-		if dz != nil {
-			dz = dz[:n]
-		}
-	case !t.Loss.Metric: // a metric may read a teacher's row of any length
-		y = nil
-	}
-	switch row := any(t.Loss.Row32).(type) {
-	case loss.Row[F]:
-		return row(dz, F(t.Scale), z, y, label)
-	default:
-		return any(t.Loss.Row64).(loss.Row[F])(dz, F(t.Scale), z, y, label)
-	}
-}
-
 // count lists the positions that some term needs.
 func (l *Losses) count(labels, attended []int32) {
 	all := false
@@ -183,15 +86,6 @@ func (l *Losses) count(labels, attended []int32) {
 	for i, y := range labels {
 		if y >= 0 || (all && attended[i] != 0) {
 			l.rows = append(l.rows, int32(i))
-		}
-	}
-}
-
-// position evaluates every term on logits that counts position p.
-func (l *Losses) position(p, label int, value func(term, label int) float64) {
-	for _, i := range l.logits {
-		if label >= 0 || l.Terms[i].Attended {
-			l.Values[i][p] = value(i, label)
 		}
 	}
 }
@@ -214,15 +108,28 @@ func (l *Losses) Sum(term int) float64 {
 	return sum
 }
 
-// take gathers rows of src [N, d] into dst; put writes them back.
-func take[F kernel.Float](dst, src []F, rows []int32, d int) {
-	for i, r := range rows {
-		copy(dst[i*d:(i+1)*d], src[int(r)*d:])
-	}
+// counting are the terms on logits that count a position with a label, or without one.
+type counting[F kernel.Float] struct {
+	sum    *loss.Sum[F]
+	terms  []int
+	scales []float64
 }
 
-func put[F kernel.Float](dst, src []F, rows []int32, d int) {
-	for i, r := range rows {
-		copy(dst[int(r)*d:int(r)*d+d], src[i*d:])
+func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *counting[F] {
+	c := &counting[F]{}
+	var losses []*loss.Loss
+	for _, i := range l.logits {
+		if t := l.Terms[i]; label || t.Attended {
+			c.terms, losses = append(c.terms, i), append(losses, t.Loss)
+		}
+	}
+	c.sum, c.scales = loss.NewSum[F](losses, student, teacher), make([]float64, len(losses))
+	return c
+}
+
+// scale reads the terms' scales.
+func (c *counting[F]) scale(terms []*Term) {
+	for j, i := range c.terms {
+		c.scales[j] = terms[i].Scale
 	}
 }

@@ -84,6 +84,31 @@ func softmaxDiffAVX2(dst []float32, z []float32, y []float32, scale float32, shi
 //go:noescape
 func softmaxDotAVX2(z []float32, y []float32, scale float32, shiftZ float32, shiftY float32) float32
 
+// exp2ShiftAVX2 is exp2ShiftPortable for float32.
+//
+//go:noescape
+func exp2ShiftAVX2(dst []float32, src []float32, scale float32, shift float32) float32
+
+// expectationDiffAVX2 is expectationDiffPortable for float32.
+//
+//go:noescape
+func expectationDiffAVX2(p []float32, a []float32, b []float32, center float32) float32
+
+// blendAVX2 is blendPortable for float32.
+//
+//go:noescape
+func blendAVX2(dst []float32, x []float32, y []float32, a float32, b float32)
+
+// blendRatioAVX2 is blendRatioPortable for float32.
+//
+//go:noescape
+func blendRatioAVX2(dst []float32, q []float32, p []float32, z []float32, y []float32, center float32, a float32, b float32, c float32)
+
+// mixtureAVX2 is mixturePortable for float32.
+//
+//go:noescape
+func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+
 // squaredDeviationAVX2 is squaredDeviationPortable for float32.
 //
 //go:noescape

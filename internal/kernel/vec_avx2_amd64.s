@@ -925,7 +925,9 @@ loop43:
 	VPSLLD       $0x17, Y7, Y7
 	VPADDD       c3f800000<>+0(SB), Y7, Y7
 	VMULPS       Y7, Y8, Y8
-	VADDPS       c40000000<>+0(SB), Y8, Y6
+	VMOVUPS      Y8, Y6
+	VMOVUPS      c3f800000<>+0(SB), Y7
+	VFMADD231PS  c40000000<>+0(SB), Y7, Y6
 	VDIVPS       Y6, Y8, Y6
 	VMULPS       Y6, Y6, Y7
 	VMOVUPS      c3e9045e8<>+0(SB), Y8
@@ -983,7 +985,9 @@ end44:
 	VPSLLD       $0x17, Y1, Y1
 	VPADDD       c3f800000<>+0(SB), Y1, Y1
 	VMULPS       Y1, Y7, Y7
-	VADDPS       c40000000<>+0(SB), Y7, Y0
+	VMOVUPS      Y7, Y0
+	VMOVUPS      c3f800000<>+0(SB), Y1
+	VFMADD231PS  c40000000<>+0(SB), Y1, Y0
 	VDIVPS       Y0, Y7, Y0
 	VMULPS       Y0, Y0, Y1
 	VMOVUPS      c3e9045e8<>+0(SB), Y7
@@ -1004,16 +1008,6 @@ end44:
 done42:
 	VZEROUPPER
 	RET
-
-DATA c80000000<>+0(SB)/4, $0x80000000
-DATA c80000000<>+4(SB)/4, $0x80000000
-DATA c80000000<>+8(SB)/4, $0x80000000
-DATA c80000000<>+12(SB)/4, $0x80000000
-DATA c80000000<>+16(SB)/4, $0x80000000
-DATA c80000000<>+20(SB)/4, $0x80000000
-DATA c80000000<>+24(SB)/4, $0x80000000
-DATA c80000000<>+28(SB)/4, $0x80000000
-GLOBL c80000000<>(SB), RODATA|NOPTR, $32
 
 DATA c40000000<>+0(SB)/4, $0x40000000
 DATA c40000000<>+4(SB)/4, $0x40000000
@@ -1064,6 +1058,16 @@ DATA c3f2aaa70<>+20(SB)/4, $0x3f2aaa70
 DATA c3f2aaa70<>+24(SB)/4, $0x3f2aaa70
 DATA c3f2aaa70<>+28(SB)/4, $0x3f2aaa70
 GLOBL c3f2aaa70<>(SB), RODATA|NOPTR, $32
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $32
 
 // func logRatioAVX2(dst []float32, a []float32, b []float32, scale float32, shift float32)
 // Requires: AVX, FMA3
@@ -1820,6 +1824,629 @@ done71:
 	VZEROUPPER
 	RET
 
+// func exp2ShiftAVX2(dst []float32, src []float32, scale float32, shift float32) float32
+// Requires: AVX, AVX2, FMA3, MMX+, SSE
+TEXT ·exp2ShiftAVX2(SB), NOSPLIT, $0-60
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         src_base+24(FP), CX
+	MOVQ         src_len+32(FP), DX
+	VBROADCASTSS scale+48(FP), Y0
+	VBROADCASTSS shift+52(FP), Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         BX, BX
+	SUBQ         $+16, DX
+	JLT          end78
+
+loop77:
+	VMOVUPS     (CX)(BX*4), Y4
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Y1, Y0, Y4
+	VMOVUPS     cc2fc0000<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VROUNDPS    $0x09, Y5, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     c3962a152<>+0(SB), Y7
+	VFMADD213PS c3aa36af0<>+0(SB), Y5, Y7
+	VFMADD213PS c3c1e85d0<>+0(SB), Y5, Y7
+	VFMADD213PS c3d634488<>+0(SB), Y5, Y7
+	VFMADD213PS c3e75feac<>+0(SB), Y5, Y7
+	VFMADD213PS c3f317216<>+0(SB), Y5, Y7
+	VFMADD213PS c3f800000<>+0(SB), Y5, Y7
+	VCVTPS2DQ   Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VPADDD      Y6, Y7, Y7
+	VCMPPS      $0x06, cc2fc0000<>+0(SB), Y4, Y4
+	VANDPS      Y7, Y4, Y4
+	VMOVUPS     Y4, (AX)(BX*4)
+	VADDPS      Y4, Y2, Y2
+	VMOVUPS     32(CX)(BX*4), Y4
+	PREFETCHT0  4128(CX)(BX*4)
+	VFMSUB213PS Y1, Y0, Y4
+	VMOVUPS     cc2fc0000<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VROUNDPS    $0x09, Y5, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     c3962a152<>+0(SB), Y7
+	VFMADD213PS c3aa36af0<>+0(SB), Y5, Y7
+	VFMADD213PS c3c1e85d0<>+0(SB), Y5, Y7
+	VFMADD213PS c3d634488<>+0(SB), Y5, Y7
+	VFMADD213PS c3e75feac<>+0(SB), Y5, Y7
+	VFMADD213PS c3f317216<>+0(SB), Y5, Y7
+	VFMADD213PS c3f800000<>+0(SB), Y5, Y7
+	VCVTPS2DQ   Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VPADDD      Y6, Y7, Y7
+	VCMPPS      $0x06, cc2fc0000<>+0(SB), Y4, Y4
+	VANDPS      Y7, Y4, Y4
+	VMOVUPS     Y4, 32(AX)(BX*4)
+	VADDPS      Y4, Y3, Y3
+	ADDQ        $+16, BX
+	SUBQ        $+16, DX
+	JGE         loop77
+
+end78:
+	ADDQ $+16, DX
+	SUBQ $+8, DX
+	JLT  end80
+
+loop79:
+	VMOVUPS     (CX)(BX*4), Y4
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Y1, Y0, Y4
+	VMOVUPS     cc2fc0000<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VROUNDPS    $0x09, Y5, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     c3962a152<>+0(SB), Y7
+	VFMADD213PS c3aa36af0<>+0(SB), Y5, Y7
+	VFMADD213PS c3c1e85d0<>+0(SB), Y5, Y7
+	VFMADD213PS c3d634488<>+0(SB), Y5, Y7
+	VFMADD213PS c3e75feac<>+0(SB), Y5, Y7
+	VFMADD213PS c3f317216<>+0(SB), Y5, Y7
+	VFMADD213PS c3f800000<>+0(SB), Y5, Y7
+	VCVTPS2DQ   Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VPADDD      Y6, Y7, Y7
+	VCMPPS      $0x06, cc2fc0000<>+0(SB), Y4, Y4
+	VANDPS      Y7, Y4, Y4
+	VMOVUPS     Y4, (AX)(BX*4)
+	VADDPS      Y4, Y2, Y2
+	ADDQ        $+8, BX
+	SUBQ        $+8, DX
+	JGE         loop79
+
+end80:
+	ADDQ        $+8, DX
+	TESTQ       DX, DX
+	JE          done76
+	LEAQ        masks<>+32(SB), SI
+	SHLQ        $0x02, DX
+	SUBQ        DX, SI
+	VMOVUPS     (SI), Y4
+	VMASKMOVPS  (CX)(BX*4), Y4, Y5
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Y1, Y0, Y5
+	VMOVUPS     cc2fc0000<>+0(SB), Y0
+	VMAXPS      Y5, Y0, Y0
+	VROUNDPS    $0x09, Y0, Y1
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     c3962a152<>+0(SB), Y6
+	VFMADD213PS c3aa36af0<>+0(SB), Y0, Y6
+	VFMADD213PS c3c1e85d0<>+0(SB), Y0, Y6
+	VFMADD213PS c3d634488<>+0(SB), Y0, Y6
+	VFMADD213PS c3e75feac<>+0(SB), Y0, Y6
+	VFMADD213PS c3f317216<>+0(SB), Y0, Y6
+	VFMADD213PS c3f800000<>+0(SB), Y0, Y6
+	VCVTPS2DQ   Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VPADDD      Y1, Y6, Y6
+	VCMPPS      $0x06, cc2fc0000<>+0(SB), Y5, Y0
+	VANDPS      Y6, Y0, Y0
+	VMASKMOVPS  Y0, Y4, (AX)(BX*4)
+	VANDPS      Y0, Y4, Y0
+	VADDPS      Y0, Y2, Y2
+
+done76:
+	VADDPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x0e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x01, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+56(FP)
+	VZEROUPPER
+	RET
+
+DATA c3962a152<>+0(SB)/4, $0x3962a152
+DATA c3962a152<>+4(SB)/4, $0x3962a152
+DATA c3962a152<>+8(SB)/4, $0x3962a152
+DATA c3962a152<>+12(SB)/4, $0x3962a152
+DATA c3962a152<>+16(SB)/4, $0x3962a152
+DATA c3962a152<>+20(SB)/4, $0x3962a152
+DATA c3962a152<>+24(SB)/4, $0x3962a152
+DATA c3962a152<>+28(SB)/4, $0x3962a152
+GLOBL c3962a152<>(SB), RODATA|NOPTR, $32
+
+DATA c3aa36af0<>+0(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+4(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+8(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+12(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+16(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+20(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+24(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+28(SB)/4, $0x3aa36af0
+GLOBL c3aa36af0<>(SB), RODATA|NOPTR, $32
+
+DATA c3c1e85d0<>+0(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+4(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+8(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+12(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+16(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+20(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+24(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+28(SB)/4, $0x3c1e85d0
+GLOBL c3c1e85d0<>(SB), RODATA|NOPTR, $32
+
+DATA c3d634488<>+0(SB)/4, $0x3d634488
+DATA c3d634488<>+4(SB)/4, $0x3d634488
+DATA c3d634488<>+8(SB)/4, $0x3d634488
+DATA c3d634488<>+12(SB)/4, $0x3d634488
+DATA c3d634488<>+16(SB)/4, $0x3d634488
+DATA c3d634488<>+20(SB)/4, $0x3d634488
+DATA c3d634488<>+24(SB)/4, $0x3d634488
+DATA c3d634488<>+28(SB)/4, $0x3d634488
+GLOBL c3d634488<>(SB), RODATA|NOPTR, $32
+
+DATA c3e75feac<>+0(SB)/4, $0x3e75feac
+DATA c3e75feac<>+4(SB)/4, $0x3e75feac
+DATA c3e75feac<>+8(SB)/4, $0x3e75feac
+DATA c3e75feac<>+12(SB)/4, $0x3e75feac
+DATA c3e75feac<>+16(SB)/4, $0x3e75feac
+DATA c3e75feac<>+20(SB)/4, $0x3e75feac
+DATA c3e75feac<>+24(SB)/4, $0x3e75feac
+DATA c3e75feac<>+28(SB)/4, $0x3e75feac
+GLOBL c3e75feac<>(SB), RODATA|NOPTR, $32
+
+DATA c3f317216<>+0(SB)/4, $0x3f317216
+DATA c3f317216<>+4(SB)/4, $0x3f317216
+DATA c3f317216<>+8(SB)/4, $0x3f317216
+DATA c3f317216<>+12(SB)/4, $0x3f317216
+DATA c3f317216<>+16(SB)/4, $0x3f317216
+DATA c3f317216<>+20(SB)/4, $0x3f317216
+DATA c3f317216<>+24(SB)/4, $0x3f317216
+DATA c3f317216<>+28(SB)/4, $0x3f317216
+GLOBL c3f317216<>(SB), RODATA|NOPTR, $32
+
+DATA cc2fc0000<>+0(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+4(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+8(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+12(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+16(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+20(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+24(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+28(SB)/4, $0xc2fc0000
+GLOBL cc2fc0000<>(SB), RODATA|NOPTR, $32
+
+// func expectationDiffAVX2(p []float32, a []float32, b []float32, center float32) float32
+// Requires: AVX, FMA3, SSE
+TEXT ·expectationDiffAVX2(SB), NOSPLIT, $0-84
+	MOVQ         p_base+0(FP), AX
+	MOVQ         a_base+24(FP), CX
+	MOVQ         b_base+48(FP), DX
+	MOVQ         p_len+8(FP), BX
+	VBROADCASTSS center+72(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	XORQ         SI, SI
+	SUBQ         $+32, BX
+	JLT          end83
+
+loop82:
+	VMOVUPS     (AX)(SI*4), Y6
+	VMOVUPS     (CX)(SI*4), Y7
+	VMOVUPS     (DX)(SI*4), Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
+	VCMPPS      $0x04, Y5, Y6, Y8
+	VANDPS      Y7, Y8, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMOVUPS     32(AX)(SI*4), Y6
+	VMOVUPS     32(CX)(SI*4), Y7
+	VMOVUPS     32(DX)(SI*4), Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
+	VCMPPS      $0x04, Y5, Y6, Y8
+	VANDPS      Y7, Y8, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMOVUPS     64(AX)(SI*4), Y6
+	VMOVUPS     64(CX)(SI*4), Y7
+	VMOVUPS     64(DX)(SI*4), Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
+	VCMPPS      $0x04, Y5, Y6, Y8
+	VANDPS      Y7, Y8, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMOVUPS     96(AX)(SI*4), Y6
+	VMOVUPS     96(CX)(SI*4), Y7
+	VMOVUPS     96(DX)(SI*4), Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
+	VCMPPS      $0x04, Y5, Y6, Y8
+	VANDPS      Y7, Y8, Y7
+	VFMADD231PS Y7, Y6, Y4
+	ADDQ        $+32, SI
+	SUBQ        $+32, BX
+	JGE         loop82
+
+end83:
+	ADDQ $+32, BX
+	SUBQ $+8, BX
+	JLT  end85
+
+loop84:
+	VMOVUPS     (AX)(SI*4), Y6
+	VMOVUPS     (CX)(SI*4), Y7
+	VMOVUPS     (DX)(SI*4), Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
+	VCMPPS      $0x04, Y5, Y6, Y8
+	VANDPS      Y7, Y8, Y7
+	VFMADD231PS Y7, Y6, Y1
+	ADDQ        $+8, SI
+	SUBQ        $+8, BX
+	JGE         loop84
+
+end85:
+	ADDQ        $+8, BX
+	TESTQ       BX, BX
+	JE          done81
+	LEAQ        masks<>+32(SB), DI
+	SHLQ        $0x02, BX
+	SUBQ        BX, DI
+	VMOVUPS     (DI), Y6
+	VMASKMOVPS  (AX)(SI*4), Y6, Y7
+	VMASKMOVPS  (CX)(SI*4), Y6, Y8
+	VMASKMOVPS  (DX)(SI*4), Y6, Y6
+	VSUBPS      Y6, Y8, Y6
+	VSUBPS      Y0, Y6, Y0
+	VCMPPS      $0x04, Y5, Y7, Y5
+	VANDPS      Y0, Y5, Y0
+	VFMADD231PS Y0, Y7, Y1
+
+done81:
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x0e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x01, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+80(FP)
+	VZEROUPPER
+	RET
+
+// func blendAVX2(dst []float32, x []float32, y []float32, a float32, b float32)
+// Requires: AVX, FMA3
+TEXT ·blendAVX2(SB), NOSPLIT, $0-80
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         y_base+48(FP), DX
+	MOVQ         dst_len+8(FP), BX
+	VBROADCASTSS a+72(FP), Y0
+	VBROADCASTSS b+76(FP), Y1
+	XORQ         SI, SI
+	SUBQ         $+32, BX
+	JLT          end88
+
+loop87:
+	VMOVUPS     (DX)(SI*4), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (CX)(SI*4), Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMOVUPS     Y2, (AX)(SI*4)
+	VMOVUPS     32(DX)(SI*4), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(CX)(SI*4), Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMOVUPS     Y2, 32(AX)(SI*4)
+	VMOVUPS     64(DX)(SI*4), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     64(CX)(SI*4), Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMOVUPS     Y2, 64(AX)(SI*4)
+	VMOVUPS     96(DX)(SI*4), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     96(CX)(SI*4), Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMOVUPS     Y2, 96(AX)(SI*4)
+	ADDQ        $+32, SI
+	SUBQ        $+32, BX
+	JGE         loop87
+
+end88:
+	ADDQ $+32, BX
+	SUBQ $+8, BX
+	JLT  end90
+
+loop89:
+	VMOVUPS     (DX)(SI*4), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (CX)(SI*4), Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMOVUPS     Y2, (AX)(SI*4)
+	ADDQ        $+8, SI
+	SUBQ        $+8, BX
+	JGE         loop89
+
+end90:
+	ADDQ        $+8, BX
+	TESTQ       BX, BX
+	JE          done86
+	LEAQ        masks<>+32(SB), DI
+	SHLQ        $0x02, BX
+	SUBQ        BX, DI
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  (DX)(SI*4), Y2, Y3
+	VMULPS      Y1, Y3, Y1
+	VMASKMOVPS  (CX)(SI*4), Y2, Y3
+	VFMADD231PS Y0, Y3, Y1
+	VMASKMOVPS  Y1, Y2, (AX)(SI*4)
+
+done86:
+	VZEROUPPER
+	RET
+
+// func blendRatioAVX2(dst []float32, q []float32, p []float32, z []float32, y []float32, center float32, a float32, b float32, c float32)
+// Requires: AVX, FMA3
+TEXT ·blendRatioAVX2(SB), NOSPLIT, $0-136
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         q_base+24(FP), CX
+	MOVQ         p_base+48(FP), DX
+	MOVQ         z_base+72(FP), BX
+	MOVQ         y_base+96(FP), SI
+	MOVQ         dst_len+8(FP), DI
+	VBROADCASTSS center+120(FP), Y0
+	VBROADCASTSS a+124(FP), Y1
+	VBROADCASTSS b+128(FP), Y2
+	VBROADCASTSS c+132(FP), Y3
+	VXORPS       Y4, Y4, Y4
+	XORQ         R8, R8
+	SUBQ         $+16, DI
+	JLT          end93
+
+loop92:
+	VMOVUPS     (CX)(R8*4), Y5
+	VMOVUPS     (BX)(R8*4), Y6
+	VMOVUPS     (SI)(R8*4), Y7
+	VSUBPS      Y7, Y6, Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD213PS Y1, Y2, Y6
+	VMOVUPS     (DX)(R8*4), Y7
+	VMULPS      Y3, Y7, Y7
+	VCMPPS      $0x04, Y4, Y5, Y8
+	VANDPS      Y6, Y8, Y6
+	VFMADD231PS Y6, Y5, Y7
+	VMOVUPS     Y7, (AX)(R8*4)
+	VMOVUPS     32(CX)(R8*4), Y5
+	VMOVUPS     32(BX)(R8*4), Y6
+	VMOVUPS     32(SI)(R8*4), Y7
+	VSUBPS      Y7, Y6, Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD213PS Y1, Y2, Y6
+	VMOVUPS     32(DX)(R8*4), Y7
+	VMULPS      Y3, Y7, Y7
+	VCMPPS      $0x04, Y4, Y5, Y8
+	VANDPS      Y6, Y8, Y6
+	VFMADD231PS Y6, Y5, Y7
+	VMOVUPS     Y7, 32(AX)(R8*4)
+	ADDQ        $+16, R8
+	SUBQ        $+16, DI
+	JGE         loop92
+
+end93:
+	ADDQ $+16, DI
+	SUBQ $+8, DI
+	JLT  end95
+
+loop94:
+	VMOVUPS     (CX)(R8*4), Y5
+	VMOVUPS     (BX)(R8*4), Y6
+	VMOVUPS     (SI)(R8*4), Y7
+	VSUBPS      Y7, Y6, Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD213PS Y1, Y2, Y6
+	VMOVUPS     (DX)(R8*4), Y7
+	VMULPS      Y3, Y7, Y7
+	VCMPPS      $0x04, Y4, Y5, Y8
+	VANDPS      Y6, Y8, Y6
+	VFMADD231PS Y6, Y5, Y7
+	VMOVUPS     Y7, (AX)(R8*4)
+	ADDQ        $+8, R8
+	SUBQ        $+8, DI
+	JGE         loop94
+
+end95:
+	ADDQ        $+8, DI
+	TESTQ       DI, DI
+	JE          done91
+	LEAQ        masks<>+32(SB), R9
+	SHLQ        $0x02, DI
+	SUBQ        DI, R9
+	VMOVUPS     (R9), Y5
+	VMASKMOVPS  (CX)(R8*4), Y5, Y6
+	VMASKMOVPS  (BX)(R8*4), Y5, Y7
+	VMASKMOVPS  (SI)(R8*4), Y5, Y8
+	VSUBPS      Y8, Y7, Y7
+	VSUBPS      Y0, Y7, Y0
+	VFMADD213PS Y1, Y2, Y0
+	VMASKMOVPS  (DX)(R8*4), Y5, Y1
+	VMULPS      Y3, Y1, Y1
+	VCMPPS      $0x04, Y4, Y6, Y2
+	VANDPS      Y0, Y2, Y0
+	VFMADD231PS Y0, Y6, Y1
+	VMASKMOVPS  Y1, Y5, (AX)(R8*4)
+
+done91:
+	VZEROUPPER
+	RET
+
+// func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+// Requires: AVX, FMA3, SSE
+TEXT ·mixtureAVX2(SB), NOSPLIT, $0-152
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         q_base+24(FP), CX
+	MOVQ         t_base+48(FP), DX
+	MOVQ         z_base+72(FP), BX
+	MOVQ         y_base+96(FP), SI
+	MOVQ         dst_len+8(FP), DI
+	VBROADCASTSS weightQ+120(FP), Y0
+	VBROADCASTSS weightP+124(FP), Y1
+	VBROADCASTSS scale+128(FP), Y3
+	VBROADCASTSS shift+132(FP), Y4
+	VBROADCASTSS restQ+136(FP), Y5
+	VBROADCASTSS restP+140(FP), Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	VXORPS       Y2, Y2, Y2
+	XORQ         R8, R8
+	SUBQ         $+8, DI
+	JLT          end98
+
+loop97:
+	VMOVUPS     (CX)(R8*4), Y9
+	VMULPS      Y0, Y9, Y9
+	VMOVUPS     (DX)(R8*4), Y10
+	VMULPS      Y1, Y10, Y10
+	VMOVUPS     (BX)(R8*4), Y11
+	VMOVUPS     (SI)(R8*4), Y12
+	VCMPPS      $0x04, Y12, Y11, Y13
+	VSUBPS      Y12, Y11, Y11
+	VANDPS      Y11, Y13, Y11
+	VFMSUB213PS Y4, Y3, Y11
+	VMINPS      Y10, Y9, Y12
+	VMAXPS      Y10, Y9, Y13
+	VMOVUPS     c02081cea<>+0(SB), Y14
+	VMAXPS      Y14, Y13, Y13
+	VMOVUPS     Y12, Y14
+	VMOVUPS     Y13, Y13
+	VFMADD231PS c40000000<>+0(SB), Y13, Y14
+	VDIVPS      Y14, Y12, Y12
+	VMULPS      Y12, Y12, Y13
+	VMOVUPS     c3e9045e8<>+0(SB), Y14
+	VFMADD213PS c3e8f2886<>+0(SB), Y13, Y14
+	VFMADD213PS c3ecced73<>+0(SB), Y13, Y14
+	VFMADD213PS c3f2aaa70<>+0(SB), Y13, Y14
+	VFMADD213PS c40000000<>+0(SB), Y13, Y14
+	VMULPS      Y12, Y14, Y12
+	VSUBPS      Y12, Y5, Y13
+	VMINPS      Y11, Y7, Y14
+	VADDPS      Y14, Y13, Y13
+	VSUBPS      Y12, Y6, Y12
+	VMAXPS      Y11, Y7, Y11
+	VSUBPS      Y11, Y12, Y11
+	VCMPPS      $0x04, Y7, Y9, Y12
+	VANDPS      Y13, Y12, Y12
+	VMULPS      Y12, Y9, Y9
+	VMOVUPS     Y9, (AX)(R8*4)
+	VADDPS      Y9, Y8, Y8
+	VCMPPS      $0x04, Y7, Y10, Y9
+	VANDPS      Y11, Y9, Y9
+	VMULPS      Y9, Y10, Y9
+	VADDPS      Y9, Y2, Y2
+	ADDQ        $+8, R8
+	SUBQ        $+8, DI
+	JGE         loop97
+
+end98:
+	ADDQ        $+8, DI
+	TESTQ       DI, DI
+	JE          done96
+	LEAQ        masks<>+32(SB), R9
+	SHLQ        $0x02, DI
+	SUBQ        DI, R9
+	VMOVUPS     (R9), Y9
+	VMASKMOVPS  (CX)(R8*4), Y9, Y10
+	VMULPS      Y0, Y10, Y0
+	VMASKMOVPS  (DX)(R8*4), Y9, Y10
+	VMULPS      Y1, Y10, Y1
+	VMASKMOVPS  (BX)(R8*4), Y9, Y10
+	VMASKMOVPS  (SI)(R8*4), Y9, Y11
+	VCMPPS      $0x04, Y11, Y10, Y12
+	VSUBPS      Y11, Y10, Y10
+	VANDPS      Y10, Y12, Y10
+	VFMSUB213PS Y4, Y3, Y10
+	VMINPS      Y1, Y0, Y3
+	VMAXPS      Y1, Y0, Y4
+	VMOVUPS     c02081cea<>+0(SB), Y11
+	VMAXPS      Y11, Y4, Y4
+	VMOVUPS     Y3, Y11
+	VMOVUPS     Y4, Y4
+	VFMADD231PS c40000000<>+0(SB), Y4, Y11
+	VDIVPS      Y11, Y3, Y3
+	VMULPS      Y3, Y3, Y4
+	VMOVUPS     c3e9045e8<>+0(SB), Y11
+	VFMADD213PS c3e8f2886<>+0(SB), Y4, Y11
+	VFMADD213PS c3ecced73<>+0(SB), Y4, Y11
+	VFMADD213PS c3f2aaa70<>+0(SB), Y4, Y11
+	VFMADD213PS c40000000<>+0(SB), Y4, Y11
+	VMULPS      Y3, Y11, Y3
+	VSUBPS      Y3, Y5, Y4
+	VMINPS      Y10, Y7, Y5
+	VADDPS      Y5, Y4, Y4
+	VSUBPS      Y3, Y6, Y3
+	VMAXPS      Y10, Y7, Y5
+	VSUBPS      Y5, Y3, Y3
+	VCMPPS      $0x04, Y7, Y0, Y5
+	VANDPS      Y4, Y5, Y4
+	VMULPS      Y4, Y0, Y0
+	VMASKMOVPS  Y0, Y9, (AX)(R8*4)
+	VANDPS      Y0, Y9, Y0
+	VADDPS      Y0, Y8, Y8
+	VCMPPS      $0x04, Y7, Y1, Y0
+	VANDPS      Y3, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VANDPS      Y0, Y9, Y0
+	VADDPS      Y0, Y2, Y2
+
+done96:
+	VMOVAPS      Y8, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x0e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x01, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, s+144(FP)
+	VMOVAPS      Y2, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x0e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x01, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, p+148(FP)
+	VZEROUPPER
+	RET
+
+DATA c02081cea<>+0(SB)/4, $0x02081cea
+DATA c02081cea<>+4(SB)/4, $0x02081cea
+DATA c02081cea<>+8(SB)/4, $0x02081cea
+DATA c02081cea<>+12(SB)/4, $0x02081cea
+DATA c02081cea<>+16(SB)/4, $0x02081cea
+DATA c02081cea<>+20(SB)/4, $0x02081cea
+DATA c02081cea<>+24(SB)/4, $0x02081cea
+DATA c02081cea<>+28(SB)/4, $0x02081cea
+GLOBL c02081cea<>(SB), RODATA|NOPTR, $32
+
 // func squaredDeviationAVX2(x []float32, m float32) float32
 // Requires: AVX, FMA3, SSE
 TEXT ·squaredDeviationAVX2(SB), NOSPLIT, $0-36
@@ -1832,9 +2459,9 @@ TEXT ·squaredDeviationAVX2(SB), NOSPLIT, $0-36
 	VXORPS       Y4, Y4, Y4
 	XORQ         DX, DX
 	SUBQ         $+32, CX
-	JLT          end78
+	JLT          end101
 
-loop77:
+loop100:
 	VMOVUPS     (AX)(DX*4), Y5
 	VSUBPS      Y0, Y5, Y5
 	VFMADD231PS Y5, Y5, Y1
@@ -1849,25 +2476,25 @@ loop77:
 	VFMADD231PS Y5, Y5, Y4
 	ADDQ        $+32, DX
 	SUBQ        $+32, CX
-	JGE         loop77
+	JGE         loop100
 
-end78:
+end101:
 	ADDQ $+32, CX
 	SUBQ $+8, CX
-	JLT  end80
+	JLT  end103
 
-loop79:
+loop102:
 	VMOVUPS     (AX)(DX*4), Y5
 	VSUBPS      Y0, Y5, Y5
 	VFMADD231PS Y5, Y5, Y1
 	ADDQ        $+8, DX
 	SUBQ        $+8, CX
-	JGE         loop79
+	JGE         loop102
 
-end80:
+end103:
 	ADDQ        $+8, CX
 	TESTQ       CX, CX
-	JE          done76
+	JE          done99
 	LEAQ        masks<>+32(SB), BX
 	SHLQ        $0x02, CX
 	SUBQ        CX, BX
@@ -1877,7 +2504,7 @@ end80:
 	VANDPS      Y0, Y5, Y0
 	VFMADD231PS Y0, Y0, Y1
 
-done76:
+done99:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y2, Y1, Y1
@@ -1905,12 +2532,12 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $0-108
 	VBROADCASTSS offset+104(FP), Y2
 	MOVQ         b_len+80(FP), DI
 	TESTQ        DI, DI
-	JE           absent81
+	JE           absent104
 	XORQ         DI, DI
 	SUBQ         $+16, SI
-	JLT          end84
+	JLT          end107
 
-loop83:
+loop106:
 	VMOVUPS (CX)(DI*4), Y3
 	VSUBPS  Y0, Y3, Y3
 	VMULPS  Y1, Y3, Y3
@@ -1931,14 +2558,14 @@ loop83:
 	VMOVUPS Y3, 32(AX)(DI*4)
 	ADDQ    $+16, DI
 	SUBQ    $+16, SI
-	JGE     loop83
+	JGE     loop106
 
-end84:
+end107:
 	ADDQ $+16, SI
 	SUBQ $+8, SI
-	JLT  end86
+	JLT  end109
 
-loop85:
+loop108:
 	VMOVUPS (CX)(DI*4), Y3
 	VSUBPS  Y0, Y3, Y3
 	VMULPS  Y1, Y3, Y3
@@ -1950,12 +2577,12 @@ loop85:
 	VMOVUPS Y3, (AX)(DI*4)
 	ADDQ    $+8, DI
 	SUBQ    $+8, SI
-	JGE     loop85
+	JGE     loop108
 
-end86:
+end109:
 	ADDQ       $+8, SI
 	TESTQ      SI, SI
-	JE         done82
+	JE         done105
 	LEAQ       masks<>+32(SB), R8
 	SHLQ       $0x02, SI
 	SUBQ       SI, R8
@@ -1970,16 +2597,16 @@ end86:
 	VADDPS     Y1, Y0, Y0
 	VMASKMOVPS Y0, Y3, (AX)(DI*4)
 
-done82:
+done105:
 	VZEROUPPER
 	RET
 
-absent81:
+absent104:
 	XORQ BX, BX
 	SUBQ $+16, SI
-	JLT  end89
+	JLT  end112
 
-loop88:
+loop111:
 	VMOVUPS (CX)(BX*4), Y3
 	VSUBPS  Y0, Y3, Y3
 	VMULPS  Y1, Y3, Y3
@@ -1996,14 +2623,14 @@ loop88:
 	VMOVUPS Y3, 32(AX)(BX*4)
 	ADDQ    $+16, BX
 	SUBQ    $+16, SI
-	JGE     loop88
+	JGE     loop111
 
-end89:
+end112:
 	ADDQ $+16, SI
 	SUBQ $+8, SI
-	JLT  end91
+	JLT  end114
 
-loop90:
+loop113:
 	VMOVUPS (CX)(BX*4), Y3
 	VSUBPS  Y0, Y3, Y3
 	VMULPS  Y1, Y3, Y3
@@ -2013,12 +2640,12 @@ loop90:
 	VMOVUPS Y3, (AX)(BX*4)
 	ADDQ    $+8, BX
 	SUBQ    $+8, SI
-	JGE     loop90
+	JGE     loop113
 
-end91:
+end114:
 	ADDQ       $+8, SI
 	TESTQ      SI, SI
-	JE         done87
+	JE         done110
 	LEAQ       masks<>+32(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
@@ -2031,7 +2658,7 @@ end91:
 	VMULPS     Y1, Y0, Y0
 	VMASKMOVPS Y0, Y3, (AX)(BX*4)
 
-done87:
+done110:
 	VZEROUPPER
 	RET
 
@@ -2050,9 +2677,9 @@ TEXT ·normSumsAVX2(SB), NOSPLIT, $0-88
 	VXORPS       Y3, Y3, Y3
 	XORQ         SI, SI
 	SUBQ         $+16, BX
-	JLT          end94
+	JLT          end117
 
-loop93:
+loop116:
 	VMOVUPS     (AX)(SI*4), Y6
 	VMOVUPS     (DX)(SI*4), Y7
 	VADDPS      Y1, Y7, Y7
@@ -2071,14 +2698,14 @@ loop93:
 	VFMADD231PS Y7, Y6, Y3
 	ADDQ        $+16, SI
 	SUBQ        $+16, BX
-	JGE         loop93
+	JGE         loop116
 
-end94:
+end117:
 	ADDQ $+16, BX
 	SUBQ $+8, BX
-	JLT  end96
+	JLT  end119
 
-loop95:
+loop118:
 	VMOVUPS     (AX)(SI*4), Y6
 	VMOVUPS     (DX)(SI*4), Y7
 	VADDPS      Y1, Y7, Y7
@@ -2089,12 +2716,12 @@ loop95:
 	VFMADD231PS Y7, Y6, Y2
 	ADDQ        $+8, SI
 	SUBQ        $+8, BX
-	JGE         loop95
+	JGE         loop118
 
-end96:
+end119:
 	ADDQ        $+8, BX
 	TESTQ       BX, BX
-	JE          done92
+	JE          done115
 	LEAQ        masks<>+32(SB), DI
 	SHLQ        $0x02, BX
 	SUBQ        BX, DI
@@ -2110,7 +2737,7 @@ end96:
 	VSUBPS      Y0, Y6, Y0
 	VFMADD231PS Y0, Y1, Y2
 
-done92:
+done115:
 	VADDPS       Y5, Y4, Y4
 	VMOVAPS      Y4, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -2148,12 +2775,12 @@ TEXT ·normInputGradientAVX2(SB), NOSPLIT, $0-140
 	VBROADCASTSS offset+136(FP), Y4
 	MOVQ         carry_len+104(FP), R8
 	TESTQ        R8, R8
-	JE           absent97
+	JE           absent120
 	XORQ         R8, R8
 	SUBQ         $+16, DI
-	JLT          end100
+	JLT          end123
 
-loop99:
+loop122:
 	VMOVUPS      (CX)(R8*4), Y5
 	VMOVUPS      (BX)(R8*4), Y6
 	VADDPS       Y4, Y6, Y6
@@ -2178,14 +2805,14 @@ loop99:
 	VMOVUPS      Y5, 32(AX)(R8*4)
 	ADDQ         $+16, R8
 	SUBQ         $+16, DI
-	JGE          loop99
+	JGE          loop122
 
-end100:
+end123:
 	ADDQ $+16, DI
 	SUBQ $+8, DI
-	JLT  end102
+	JLT  end125
 
-loop101:
+loop124:
 	VMOVUPS      (CX)(R8*4), Y5
 	VMOVUPS      (BX)(R8*4), Y6
 	VADDPS       Y4, Y6, Y6
@@ -2199,12 +2826,12 @@ loop101:
 	VMOVUPS      Y5, (AX)(R8*4)
 	ADDQ         $+8, R8
 	SUBQ         $+8, DI
-	JGE          loop101
+	JGE          loop124
 
-end102:
+end125:
 	ADDQ         $+8, DI
 	TESTQ        DI, DI
-	JE           done98
+	JE           done121
 	LEAQ         masks<>+32(SB), R9
 	SHLQ         $0x02, DI
 	SUBQ         DI, R9
@@ -2221,16 +2848,16 @@ end102:
 	VADDPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y5, (AX)(R8*4)
 
-done98:
+done121:
 	VZEROUPPER
 	RET
 
-absent97:
+absent120:
 	XORQ SI, SI
 	SUBQ $+16, DI
-	JLT  end105
+	JLT  end128
 
-loop104:
+loop127:
 	VMOVUPS      (CX)(SI*4), Y5
 	VMOVUPS      (BX)(SI*4), Y6
 	VADDPS       Y4, Y6, Y6
@@ -2251,14 +2878,14 @@ loop104:
 	VMOVUPS      Y5, 32(AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, DI
-	JGE          loop104
+	JGE          loop127
 
-end105:
+end128:
 	ADDQ $+16, DI
 	SUBQ $+8, DI
-	JLT  end107
+	JLT  end130
 
-loop106:
+loop129:
 	VMOVUPS      (CX)(SI*4), Y5
 	VMOVUPS      (BX)(SI*4), Y6
 	VADDPS       Y4, Y6, Y6
@@ -2270,12 +2897,12 @@ loop106:
 	VMOVUPS      Y5, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, DI
-	JGE          loop106
+	JGE          loop129
 
-end107:
+end130:
 	ADDQ         $+8, DI
 	TESTQ        DI, DI
-	JE           done103
+	JE           done126
 	LEAQ         masks<>+32(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
@@ -2290,7 +2917,7 @@ end107:
 	VFNMADD231PS Y2, Y0, Y4
 	VMASKMOVPS   Y4, Y5, (AX)(SI*4)
 
-done103:
+done126:
 	VZEROUPPER
 	RET
 
@@ -2306,12 +2933,12 @@ TEXT ·normWeightGradientAVX2(SB), NOSPLIT, $0-104
 	VBROADCASTSS inv+100(FP), Y1
 	MOVQ         db_len+32(FP), DI
 	TESTQ        DI, DI
-	JE           absent108
+	JE           absent131
 	XORQ         DI, DI
 	SUBQ         $+16, SI
-	JLT          end111
+	JLT          end134
 
-loop110:
+loop133:
 	VMOVUPS     (DX)(DI*4), Y2
 	VMOVUPS     (AX)(DI*4), Y3
 	VMOVUPS     (BX)(DI*4), Y4
@@ -2334,14 +2961,14 @@ loop110:
 	VMOVUPS     Y2, 32(CX)(DI*4)
 	ADDQ        $+16, DI
 	SUBQ        $+16, SI
-	JGE         loop110
+	JGE         loop133
 
-end111:
+end134:
 	ADDQ $+16, SI
 	SUBQ $+8, SI
-	JLT  end113
+	JLT  end136
 
-loop112:
+loop135:
 	VMOVUPS     (DX)(DI*4), Y2
 	VMOVUPS     (AX)(DI*4), Y3
 	VMOVUPS     (BX)(DI*4), Y4
@@ -2354,12 +2981,12 @@ loop112:
 	VMOVUPS     Y2, (CX)(DI*4)
 	ADDQ        $+8, DI
 	SUBQ        $+8, SI
-	JGE         loop112
+	JGE         loop135
 
-end113:
+end136:
 	ADDQ        $+8, SI
 	TESTQ       SI, SI
-	JE          done109
+	JE          done132
 	LEAQ        masks<>+32(SB), R8
 	SHLQ        $0x02, SI
 	SUBQ        SI, R8
@@ -2375,16 +3002,16 @@ end113:
 	VADDPS      Y3, Y0, Y0
 	VMASKMOVPS  Y0, Y2, (CX)(DI*4)
 
-done109:
+done132:
 	VZEROUPPER
 	RET
 
-absent108:
+absent131:
 	XORQ CX, CX
 	SUBQ $+16, SI
-	JLT  end116
+	JLT  end139
 
-loop115:
+loop138:
 	VMOVUPS     (DX)(CX*4), Y2
 	VMOVUPS     (AX)(CX*4), Y3
 	VMOVUPS     (BX)(CX*4), Y4
@@ -2401,14 +3028,14 @@ loop115:
 	VMOVUPS     Y3, 32(AX)(CX*4)
 	ADDQ        $+16, CX
 	SUBQ        $+16, SI
-	JGE         loop115
+	JGE         loop138
 
-end116:
+end139:
 	ADDQ $+16, SI
 	SUBQ $+8, SI
-	JLT  end118
+	JLT  end141
 
-loop117:
+loop140:
 	VMOVUPS     (DX)(CX*4), Y2
 	VMOVUPS     (AX)(CX*4), Y3
 	VMOVUPS     (BX)(CX*4), Y4
@@ -2418,12 +3045,12 @@ loop117:
 	VMOVUPS     Y3, (AX)(CX*4)
 	ADDQ        $+8, CX
 	SUBQ        $+8, SI
-	JGE         loop117
+	JGE         loop140
 
-end118:
+end141:
 	ADDQ        $+8, SI
 	TESTQ       SI, SI
-	JE          done114
+	JE          done137
 	LEAQ        masks<>+32(SB), DI
 	SHLQ        $0x02, SI
 	SUBQ        SI, DI
@@ -2436,7 +3063,7 @@ end118:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)(CX*4)
 
-done114:
+done137:
 	VZEROUPPER
 	RET
 
@@ -2452,17 +3079,17 @@ TEXT ·rotateAVX2(SB), NOSPLIT, $0-116
 	MOVQ         d+104(FP), R8
 	VBROADCASTSS sign+112(FP), Y0
 
-head119:
+head142:
 	SUBQ $0x01, DI
-	JLT  end120
+	JLT  end143
 	LEAQ (AX)(SI*4), R10
 	LEAQ (CX)(SI*4), R11
 	MOVQ SI, R9
 	XORQ R12, R12
 	SUBQ $+8, R9
-	JLT  end123
+	JLT  end146
 
-loop122:
+loop145:
 	VMOVUPS      (DX)(R12*4), Y1
 	VMOVUPS      (BX)(R12*4), Y2
 	VMULPS       Y0, Y2, Y2
@@ -2476,12 +3103,12 @@ loop122:
 	VMOVUPS      Y1, (R10)(R12*4)
 	ADDQ         $+8, R12
 	SUBQ         $+8, R9
-	JGE          loop122
+	JGE          loop145
 
-end123:
+end146:
 	ADDQ         $+8, R9
 	TESTQ        R9, R9
-	JE           done121
+	JE           done144
 	LEAQ         masks<>+32(SB), R13
 	SHLQ         $0x02, R9
 	SUBQ         R9, R13
@@ -2498,12 +3125,12 @@ end123:
 	VMASKMOVPS   Y6, Y1, (AX)(R12*4)
 	VMASKMOVPS   Y2, Y1, (R10)(R12*4)
 
-done121:
+done144:
 	LEAQ (AX)(R8*4), AX
 	LEAQ (CX)(R8*4), CX
-	JMP  head119
+	JMP  head142
 
-end120:
+end143:
 	VZEROUPPER
 	RET
 
@@ -2516,9 +3143,9 @@ TEXT ·reluAVX2(SB), NOSPLIT, $0-48
 	VXORPS Y0, Y0, Y0
 	XORQ   BX, BX
 	SUBQ   $+16, DX
-	JLT    end126
+	JLT    end149
 
-loop125:
+loop148:
 	VMOVUPS (CX)(BX*4), Y1
 	VMAXPS  Y1, Y0, Y1
 	VMOVUPS Y1, (AX)(BX*4)
@@ -2527,25 +3154,25 @@ loop125:
 	VMOVUPS Y1, 32(AX)(BX*4)
 	ADDQ    $+16, BX
 	SUBQ    $+16, DX
-	JGE     loop125
+	JGE     loop148
 
-end126:
+end149:
 	ADDQ $+16, DX
 	SUBQ $+8, DX
-	JLT  end128
+	JLT  end151
 
-loop127:
+loop150:
 	VMOVUPS (CX)(BX*4), Y1
 	VMAXPS  Y1, Y0, Y1
 	VMOVUPS Y1, (AX)(BX*4)
 	ADDQ    $+8, BX
 	SUBQ    $+8, DX
-	JGE     loop127
+	JGE     loop150
 
-end128:
+end151:
 	ADDQ       $+8, DX
 	TESTQ      DX, DX
-	JE         done124
+	JE         done147
 	LEAQ       masks<>+32(SB), SI
 	SHLQ       $0x02, DX
 	SUBQ       DX, SI
@@ -2554,7 +3181,7 @@ end128:
 	VMAXPS     Y2, Y0, Y0
 	VMASKMOVPS Y0, Y1, (AX)(BX*4)
 
-done124:
+done147:
 	VZEROUPPER
 	RET
 
@@ -2568,9 +3195,9 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-72
 	VXORPS Y0, Y0, Y0
 	XORQ   SI, SI
 	SUBQ   $+16, BX
-	JLT    end131
+	JLT    end154
 
-loop130:
+loop153:
 	VMOVUPS (DX)(SI*4), Y1
 	VCMPPS  $0x06, Y0, Y1, Y1
 	VMOVUPS (CX)(SI*4), Y2
@@ -2583,14 +3210,14 @@ loop130:
 	VMOVUPS Y1, 32(AX)(SI*4)
 	ADDQ    $+16, SI
 	SUBQ    $+16, BX
-	JGE     loop130
+	JGE     loop153
 
-end131:
+end154:
 	ADDQ $+16, BX
 	SUBQ $+8, BX
-	JLT  end133
+	JLT  end156
 
-loop132:
+loop155:
 	VMOVUPS (DX)(SI*4), Y1
 	VCMPPS  $0x06, Y0, Y1, Y1
 	VMOVUPS (CX)(SI*4), Y2
@@ -2598,12 +3225,12 @@ loop132:
 	VMOVUPS Y1, (AX)(SI*4)
 	ADDQ    $+8, SI
 	SUBQ    $+8, BX
-	JGE     loop132
+	JGE     loop155
 
-end133:
+end156:
 	ADDQ       $+8, BX
 	TESTQ      BX, BX
-	JE         done129
+	JE         done152
 	LEAQ       masks<>+32(SB), DI
 	SHLQ       $0x02, BX
 	SUBQ       BX, DI
@@ -2614,7 +3241,7 @@ end133:
 	VANDPS     Y2, Y0, Y0
 	VMASKMOVPS Y0, Y1, (AX)(SI*4)
 
-done129:
+done152:
 	VZEROUPPER
 	RET
 
@@ -2627,9 +3254,9 @@ TEXT ·siluAVX2(SB), NOSPLIT, $0-52
 	VBROADCASTSS slope+48(FP), Y0
 	XORQ         BX, BX
 	SUBQ         $+8, DX
-	JLT          end136
+	JLT          end159
 
-loop135:
+loop158:
 	VMOVUPS      (CX)(BX*4), Y1
 	VMULPS       Y0, Y1, Y2
 	VORPS        c80000000<>+0(SB), Y2, Y3
@@ -2665,12 +3292,12 @@ loop135:
 	VMOVUPS      Y1, (AX)(BX*4)
 	ADDQ         $+8, BX
 	SUBQ         $+8, DX
-	JGE          loop135
+	JGE          loop158
 
-end136:
+end159:
 	ADDQ         $+8, DX
 	TESTQ        DX, DX
-	JE           done134
+	JE           done157
 	LEAQ         masks<>+32(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
@@ -2709,7 +3336,7 @@ end136:
 	VMULPS       Y0, Y2, Y0
 	VMASKMOVPS   Y0, Y1, (AX)(BX*4)
 
-done134:
+done157:
 	VZEROUPPER
 	RET
 
@@ -2723,9 +3350,9 @@ TEXT ·siluBackwardAVX2(SB), NOSPLIT, $0-76
 	VBROADCASTSS slope+72(FP), Y0
 	XORQ         SI, SI
 	SUBQ         $+8, BX
-	JLT          end139
+	JLT          end162
 
-loop138:
+loop161:
 	VMOVUPS      (DX)(SI*4), Y1
 	VMULPS       Y0, Y1, Y1
 	VORPS        c80000000<>+0(SB), Y1, Y2
@@ -2766,12 +3393,12 @@ loop138:
 	VMOVUPS      Y1, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, BX
-	JGE          loop138
+	JGE          loop161
 
-end139:
+end162:
 	ADDQ         $+8, BX
 	TESTQ        BX, BX
-	JE           done137
+	JE           done160
 	LEAQ         masks<>+32(SB), DI
 	SHLQ         $0x02, BX
 	SUBQ         BX, DI
@@ -2815,7 +3442,7 @@ end139:
 	VMULPS       Y0, Y5, Y0
 	VMASKMOVPS   Y0, Y1, (AX)(SI*4)
 
-done137:
+done160:
 	VZEROUPPER
 	RET
 
@@ -2828,9 +3455,9 @@ TEXT ·swigluAVX2(SB), NOSPLIT, $0-72
 	MOVQ gate_len+32(FP), BX
 	XORQ SI, SI
 	SUBQ $+8, BX
-	JLT  end142
+	JLT  end165
 
-loop141:
+loop164:
 	VMOVUPS      (CX)(SI*4), Y0
 	VORPS        c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      cc2d00000<>+0(SB), Y2
@@ -2867,12 +3494,12 @@ loop141:
 	VMOVUPS      Y0, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, BX
-	JGE          loop141
+	JGE          loop164
 
-end142:
+end165:
 	ADDQ         $+8, BX
 	TESTQ        BX, BX
-	JE           done140
+	JE           done163
 	LEAQ         masks<>+32(SB), DI
 	SHLQ         $0x02, BX
 	SUBQ         BX, DI
@@ -2912,7 +3539,7 @@ end142:
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(SI*4)
 
-done140:
+done163:
 	VZEROUPPER
 	RET
 
@@ -2927,9 +3554,9 @@ TEXT ·swigluBackwardAVX2(SB), NOSPLIT, $0-120
 	MOVQ gate_len+80(FP), DI
 	XORQ R8, R8
 	SUBQ $+8, DI
-	JLT  end145
+	JLT  end168
 
-loop144:
+loop167:
 	VMOVUPS      (BX)(R8*4), Y0
 	VORPS        c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      cc2d00000<>+0(SB), Y2
@@ -2973,12 +3600,12 @@ loop144:
 	VMOVUPS      Y0, (CX)(R8*4)
 	ADDQ         $+8, R8
 	SUBQ         $+8, DI
-	JGE          loop144
+	JGE          loop167
 
-end145:
+end168:
 	ADDQ         $+8, DI
 	TESTQ        DI, DI
-	JE           done143
+	JE           done166
 	LEAQ         masks<>+32(SB), R9
 	SHLQ         $0x02, DI
 	SUBQ         DI, R9
@@ -3025,7 +3652,7 @@ end145:
 	VMULPS       Y1, Y3, Y1
 	VMASKMOVPS   Y1, Y0, (CX)(R8*4)
 
-done143:
+done166:
 	VZEROUPPER
 	RET
 
@@ -3037,9 +3664,9 @@ TEXT ·geluAVX2(SB), NOSPLIT, $0-48
 	MOVQ x_len+32(FP), DX
 	XORQ BX, BX
 	SUBQ $+8, DX
-	JLT  end148
+	JLT  end171
 
-loop147:
+loop170:
 	VMOVUPS      (CX)(BX*4), Y0
 	VANDPS       c7fffffff<>+0(SB), Y0, Y1
 	VMOVUPS      c41700000<>+0(SB), Y2
@@ -3096,12 +3723,12 @@ loop147:
 	VMOVUPS      Y0, (AX)(BX*4)
 	ADDQ         $+8, BX
 	SUBQ         $+8, DX
-	JGE          loop147
+	JGE          loop170
 
-end148:
+end171:
 	ADDQ         $+8, DX
 	TESTQ        DX, DX
-	JE           done146
+	JE           done169
 	LEAQ         masks<>+32(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
@@ -3161,7 +3788,7 @@ end148:
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*4)
 
-done146:
+done169:
 	VZEROUPPER
 	RET
 
@@ -3314,9 +3941,9 @@ TEXT ·geluBackwardAVX2(SB), NOSPLIT, $0-72
 	MOVQ x_len+56(FP), BX
 	XORQ SI, SI
 	SUBQ $+8, BX
-	JLT  end151
+	JLT  end174
 
-loop150:
+loop173:
 	VMOVUPS      (DX)(SI*4), Y0
 	VANDPS       c7fffffff<>+0(SB), Y0, Y1
 	VMOVUPS      c41700000<>+0(SB), Y2
@@ -3376,12 +4003,12 @@ loop150:
 	VMOVUPS      Y0, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, BX
-	JGE          loop150
+	JGE          loop173
 
-end151:
+end174:
 	ADDQ         $+8, BX
 	TESTQ        BX, BX
-	JE           done149
+	JE           done172
 	LEAQ         masks<>+32(SB), DI
 	SHLQ         $0x02, BX
 	SUBQ         BX, DI
@@ -3444,7 +4071,7 @@ end151:
 	VMULPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(SI*4)
 
-done149:
+done172:
 	VZEROUPPER
 	RET
 
@@ -3456,9 +4083,9 @@ TEXT ·geluTanhAVX2(SB), NOSPLIT, $0-48
 	MOVQ x_len+32(FP), DX
 	XORQ BX, BX
 	SUBQ $+8, DX
-	JLT  end154
+	JLT  end177
 
-loop153:
+loop176:
 	VMOVUPS      (CX)(BX*4), Y0
 	VMULPS       Y0, Y0, Y1
 	VMOVUPS      c3d922279<>+0(SB), Y2
@@ -3497,12 +4124,12 @@ loop153:
 	VMOVUPS      Y0, (AX)(BX*4)
 	ADDQ         $+8, BX
 	SUBQ         $+8, DX
-	JGE          loop153
+	JGE          loop176
 
-end154:
+end177:
 	ADDQ         $+8, DX
 	TESTQ        DX, DX
-	JE           done152
+	JE           done175
 	LEAQ         masks<>+32(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
@@ -3544,7 +4171,7 @@ end154:
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*4)
 
-done152:
+done175:
 	VZEROUPPER
 	RET
 
@@ -3577,9 +4204,9 @@ TEXT ·geluTanhBackwardAVX2(SB), NOSPLIT, $0-72
 	MOVQ x_len+56(FP), BX
 	XORQ SI, SI
 	SUBQ $+8, BX
-	JLT  end157
+	JLT  end180
 
-loop156:
+loop179:
 	VMOVUPS      (DX)(SI*4), Y0
 	VMOVUPS      c42c80000<>+0(SB), Y1
 	VMINPS       Y0, Y1, Y0
@@ -3630,12 +4257,12 @@ loop156:
 	VMOVUPS      Y0, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, BX
-	JGE          loop156
+	JGE          loop179
 
-end157:
+end180:
 	ADDQ         $+8, BX
 	TESTQ        BX, BX
-	JE           done155
+	JE           done178
 	LEAQ         masks<>+32(SB), DI
 	SHLQ         $0x02, BX
 	SUBQ         BX, DI
@@ -3689,7 +4316,7 @@ end157:
 	VMULPS       Y1, Y6, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(SI*4)
 
-done155:
+done178:
 	VZEROUPPER
 	RET
 
@@ -3733,9 +4360,9 @@ TEXT ·softcapAVX2(SB), NOSPLIT, $0-56
 	VBROADCASTSS inverse+52(FP), Y1
 	XORQ         BX, BX
 	SUBQ         $+8, DX
-	JLT          end160
+	JLT          end183
 
-loop159:
+loop182:
 	VMOVUPS      (CX)(BX*4), Y2
 	VMULPS       Y1, Y2, Y2
 	VMULPS       Y2, Y2, Y3
@@ -3783,12 +4410,12 @@ loop159:
 	VMOVUPS      Y2, (AX)(BX*4)
 	ADDQ         $+8, BX
 	SUBQ         $+8, DX
-	JGE          loop159
+	JGE          loop182
 
-end160:
+end183:
 	ADDQ         $+8, DX
 	TESTQ        DX, DX
-	JE           done158
+	JE           done181
 	LEAQ         masks<>+32(SB), SI
 	SHLQ         $0x02, DX
 	SUBQ         DX, SI
@@ -3839,7 +4466,7 @@ end160:
 	VMULPS       Y0, Y1, Y0
 	VMASKMOVPS   Y0, Y2, (AX)(BX*4)
 
-done158:
+done181:
 	VZEROUPPER
 	RET
 
@@ -3913,9 +4540,9 @@ TEXT ·softcapBackwardAVX2(SB), NOSPLIT, $0-76
 	VBROADCASTSS inverse+72(FP), Y0
 	XORQ         SI, SI
 	SUBQ         $+16, BX
-	JLT          end163
+	JLT          end186
 
-loop162:
+loop185:
 	VMOVUPS      (DX)(SI*4), Y1
 	VMULPS       Y0, Y1, Y1
 	VMOVUPS      c3f800000<>+0(SB), Y2
@@ -3932,14 +4559,14 @@ loop162:
 	VMOVUPS      Y1, 32(AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop162
+	JGE          loop185
 
-end163:
+end186:
 	ADDQ $+16, BX
 	SUBQ $+8, BX
-	JLT  end165
+	JLT  end188
 
-loop164:
+loop187:
 	VMOVUPS      (DX)(SI*4), Y1
 	VMULPS       Y0, Y1, Y1
 	VMOVUPS      c3f800000<>+0(SB), Y2
@@ -3949,12 +4576,12 @@ loop164:
 	VMOVUPS      Y1, (AX)(SI*4)
 	ADDQ         $+8, SI
 	SUBQ         $+8, BX
-	JGE          loop164
+	JGE          loop187
 
-end165:
+end188:
 	ADDQ         $+8, BX
 	TESTQ        BX, BX
-	JE           done161
+	JE           done184
 	LEAQ         masks<>+32(SB), DI
 	SHLQ         $0x02, BX
 	SUBQ         BX, DI
@@ -3967,7 +4594,7 @@ end165:
 	VMULPS       Y0, Y2, Y0
 	VMASKMOVPS   Y0, Y1, (AX)(SI*4)
 
-done161:
+done184:
 	VZEROUPPER
 	RET
 
@@ -3982,9 +4609,9 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y3, Y3, Y3
 	XORQ   DX, DX
 	SUBQ   $+16, CX
-	JLT    end168
+	JLT    end191
 
-loop167:
+loop190:
 	VMOVUPS      (AX)(DX*4), Y4
 	VEXTRACTF128 $0x01, Y4, X5
 	VCVTPS2PD    X4, Y4
@@ -3999,14 +4626,14 @@ loop167:
 	VFMADD231PD  Y5, Y5, Y3
 	ADDQ         $+16, DX
 	SUBQ         $+16, CX
-	JGE          loop167
+	JGE          loop190
 
-end168:
+end191:
 	ADDQ $+16, CX
 	SUBQ $+8, CX
-	JLT  end170
+	JLT  end193
 
-loop169:
+loop192:
 	VMOVUPS      (AX)(DX*4), Y4
 	VEXTRACTF128 $0x01, Y4, X5
 	VCVTPS2PD    X4, Y4
@@ -4015,12 +4642,12 @@ loop169:
 	VFMADD231PD  Y5, Y5, Y1
 	ADDQ         $+8, DX
 	SUBQ         $+8, CX
-	JGE          loop169
+	JGE          loop192
 
-end170:
+end193:
 	ADDQ         $+8, CX
 	TESTQ        CX, CX
-	JE           done166
+	JE           done189
 	LEAQ         masks<>+32(SB), BX
 	SHLQ         $0x02, CX
 	SUBQ         CX, BX
@@ -4032,7 +4659,7 @@ end170:
 	VFMADD231PD  Y4, Y4, Y0
 	VFMADD231PD  Y5, Y5, Y1
 
-done166:
+done189:
 	VADDPD       Y1, Y0, Y0
 	VADDPD       Y3, Y2, Y2
 	VADDPD       Y2, Y0, Y0
@@ -4062,9 +4689,9 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-128
 	VBROADCASTSS rate+124(FP), Y7
 	XORQ         DI, DI
 	SUBQ         $+8, SI
-	JLT          end173
+	JLT          end196
 
-loop172:
+loop195:
 	VMOVUPS      (CX)(DI*4), Y8
 	VMULPS       Y0, Y8, Y8
 	VMOVUPS      (DX)(DI*4), Y9
@@ -4085,12 +4712,12 @@ loop172:
 	VMOVUPS      Y10, (AX)(DI*4)
 	ADDQ         $+8, DI
 	SUBQ         $+8, SI
-	JGE          loop172
+	JGE          loop195
 
-end173:
+end196:
 	ADDQ         $+8, SI
 	TESTQ        SI, SI
-	JE           done171
+	JE           done194
 	LEAQ         masks<>+32(SB), R8
 	SHLQ         $0x02, SI
 	SUBQ         SI, R8
@@ -4114,7 +4741,7 @@ end173:
 	VFNMADD231PS Y7, Y0, Y1
 	VMASKMOVPS   Y1, Y8, (AX)(DI*4)
 
-done171:
+done194:
 	VZEROUPPER
 	RET
 
@@ -4164,9 +4791,9 @@ columns:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip174
+	JE           skip197
 
-row175:
+row198:
 	VMOVUPS   (BX)(DX*4), Y5
 	VPCMPGTD  Y4, Y2, Y6
 	VPCMPGTD  Y4, Y3, Y7
@@ -4177,27 +4804,27 @@ row175:
 	ADDQ      AX, BX
 	VPADDD    c00000001<>+0(SB), Y4, Y4
 	DECQ      R11
-	JNZ       row175
+	JNZ       row198
 
-skip174:
+skip197:
 	TESTQ        R8, R8
-	JE           skip176
+	JE           skip199
 	VMOVD        R8, X5
 	VPBROADCASTD X5, Y5
 	VPADDD       Y5, Y4, Y4
 
-row177:
+row200:
 	VMOVUPS (BX)(DX*4), Y5
 	VMAXPS  Y5, Y1, Y1
 	ADDQ    AX, BX
 	DECQ    R8
-	JNZ     row177
+	JNZ     row200
 
-skip176:
+skip199:
 	TESTQ SI, SI
-	JE    skip178
+	JE    skip201
 
-row179:
+row202:
 	VMOVUPS   (BX)(DX*4), Y5
 	VPCMPGTD  Y4, Y2, Y6
 	VPCMPGTD  Y4, Y3, Y7
@@ -4208,9 +4835,9 @@ row179:
 	ADDQ      AX, BX
 	VPADDD    c00000001<>+0(SB), Y4, Y4
 	DECQ      SI
-	JNZ       row179
+	JNZ       row202
 
-skip178:
+skip201:
 	MOVQ         top_base+136(FP), BX
 	VMOVUPS      (BX)(DX*4), Y2
 	VMULPS       Y0, Y1, Y1
@@ -4270,9 +4897,9 @@ skip178:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip180
+	JE           skip203
 
-row181:
+row204:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4298,16 +4925,16 @@ row181:
 	ADDQ        AX, BX
 	VPADDD      c00000001<>+0(SB), Y5, Y5
 	DECQ        R11
-	JNZ         row181
+	JNZ         row204
 
-skip180:
+skip203:
 	TESTQ        R8, R8
-	JE           skip182
+	JE           skip205
 	VMOVD        R8, X6
 	VPBROADCASTD X6, Y6
 	VPADDD       Y6, Y5, Y5
 
-row183:
+row206:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4328,13 +4955,13 @@ row183:
 	VADDPS      Y8, Y2, Y2
 	ADDQ        AX, BX
 	DECQ        R8
-	JNZ         row183
+	JNZ         row206
 
-skip182:
+skip205:
 	TESTQ SI, SI
-	JE    skip184
+	JE    skip207
 
-row185:
+row208:
 	VMOVUPS     (BX)(DX*4), Y6
 	VFMSUB213PS Y1, Y0, Y6
 	VMOVUPS     cc2fc0000<>+0(SB), Y7
@@ -4360,9 +4987,9 @@ row185:
 	ADDQ        AX, BX
 	VPADDD      c00000001<>+0(SB), Y5, Y5
 	DECQ        SI
-	JNZ         row185
+	JNZ         row208
 
-skip184:
+skip207:
 	MOVQ    sum_base+160(FP), BX
 	VMOVUPS (BX)(DX*4), Y1
 	MOVQ    factor_base+184(FP), BX
@@ -4377,76 +5004,6 @@ skip184:
 	JLT     columns
 	VZEROUPPER
 	RET
-
-DATA c3962a152<>+0(SB)/4, $0x3962a152
-DATA c3962a152<>+4(SB)/4, $0x3962a152
-DATA c3962a152<>+8(SB)/4, $0x3962a152
-DATA c3962a152<>+12(SB)/4, $0x3962a152
-DATA c3962a152<>+16(SB)/4, $0x3962a152
-DATA c3962a152<>+20(SB)/4, $0x3962a152
-DATA c3962a152<>+24(SB)/4, $0x3962a152
-DATA c3962a152<>+28(SB)/4, $0x3962a152
-GLOBL c3962a152<>(SB), RODATA|NOPTR, $32
-
-DATA c3aa36af0<>+0(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+4(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+8(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+12(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+16(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+20(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+24(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+28(SB)/4, $0x3aa36af0
-GLOBL c3aa36af0<>(SB), RODATA|NOPTR, $32
-
-DATA c3c1e85d0<>+0(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+4(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+8(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+12(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+16(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+20(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+24(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+28(SB)/4, $0x3c1e85d0
-GLOBL c3c1e85d0<>(SB), RODATA|NOPTR, $32
-
-DATA c3d634488<>+0(SB)/4, $0x3d634488
-DATA c3d634488<>+4(SB)/4, $0x3d634488
-DATA c3d634488<>+8(SB)/4, $0x3d634488
-DATA c3d634488<>+12(SB)/4, $0x3d634488
-DATA c3d634488<>+16(SB)/4, $0x3d634488
-DATA c3d634488<>+20(SB)/4, $0x3d634488
-DATA c3d634488<>+24(SB)/4, $0x3d634488
-DATA c3d634488<>+28(SB)/4, $0x3d634488
-GLOBL c3d634488<>(SB), RODATA|NOPTR, $32
-
-DATA c3e75feac<>+0(SB)/4, $0x3e75feac
-DATA c3e75feac<>+4(SB)/4, $0x3e75feac
-DATA c3e75feac<>+8(SB)/4, $0x3e75feac
-DATA c3e75feac<>+12(SB)/4, $0x3e75feac
-DATA c3e75feac<>+16(SB)/4, $0x3e75feac
-DATA c3e75feac<>+20(SB)/4, $0x3e75feac
-DATA c3e75feac<>+24(SB)/4, $0x3e75feac
-DATA c3e75feac<>+28(SB)/4, $0x3e75feac
-GLOBL c3e75feac<>(SB), RODATA|NOPTR, $32
-
-DATA c3f317216<>+0(SB)/4, $0x3f317216
-DATA c3f317216<>+4(SB)/4, $0x3f317216
-DATA c3f317216<>+8(SB)/4, $0x3f317216
-DATA c3f317216<>+12(SB)/4, $0x3f317216
-DATA c3f317216<>+16(SB)/4, $0x3f317216
-DATA c3f317216<>+20(SB)/4, $0x3f317216
-DATA c3f317216<>+24(SB)/4, $0x3f317216
-DATA c3f317216<>+28(SB)/4, $0x3f317216
-GLOBL c3f317216<>(SB), RODATA|NOPTR, $32
-
-DATA cc2fc0000<>+0(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+4(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+8(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+12(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+16(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+20(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+24(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+28(SB)/4, $0xc2fc0000
-GLOBL cc2fc0000<>(SB), RODATA|NOPTR, $32
 
 DATA c00000001<>+0(SB)/4, $0x00000001
 DATA c00000001<>+4(SB)/4, $0x00000001
@@ -4510,9 +5067,9 @@ columns:
 	SUBQ         R9, DI
 	SUBQ         R12, R9
 	TESTQ        R12, R12
-	JE           skip186
+	JE           skip209
 
-row187:
+row210:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4544,16 +5101,16 @@ row187:
 	ADDQ        AX, SI
 	VPADDD      c00000001<>+0(SB), Y6, Y6
 	DECQ        R12
-	JNZ         row187
+	JNZ         row210
 
-skip186:
+skip209:
 	TESTQ        R9, R9
-	JE           skip188
+	JE           skip211
 	VMOVD        R9, X7
 	VPBROADCASTD X7, Y7
 	VPADDD       Y7, Y6, Y6
 
-row189:
+row212:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4579,13 +5136,13 @@ row189:
 	ADDQ        AX, BX
 	ADDQ        AX, SI
 	DECQ        R9
-	JNZ         row189
+	JNZ         row212
 
-skip188:
+skip211:
 	TESTQ DI, DI
-	JE    skip190
+	JE    skip213
 
-row191:
+row214:
 	VMOVUPS     (BX)(DX*4), Y7
 	VFMSUB213PS Y2, Y1, Y7
 	VMOVUPS     cc2fc0000<>+0(SB), Y8
@@ -4617,9 +5174,9 @@ row191:
 	ADDQ        AX, SI
 	VPADDD      c00000001<>+0(SB), Y6, Y6
 	DECQ        DI
-	JNZ         row191
+	JNZ         row214
 
-skip190:
+skip213:
 	ADDQ $0x08, DX
 	MOVQ lse_len+168(FP), BX
 	CMPQ DX, BX
@@ -4645,13 +5202,13 @@ columns:
 	MOVQ    from+32(FP), DI
 	SUBQ    DI, SI
 
-row192:
+row215:
 	VMOVUPS (BX)(DX*4), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (BX)(DX*4)
 	ADDQ    AX, BX
 	DECQ    SI
-	JNZ     row192
+	JNZ     row215
 	ADDQ    $0x08, DX
 	MOVQ    factor_len+56(FP), BX
 	CMPQ    DX, BX
@@ -4669,9 +5226,9 @@ TEXT ·logSumsAVX2(SB), NOSPLIT, $0-96
 	MOVQ lse_len+8(FP), SI
 	XORQ DI, DI
 	SUBQ $+8, SI
-	JLT  end195
+	JLT  end218
 
-loop194:
+loop217:
 	VMOVUPS     (BX)(DI*4), Y0
 	VXORPS      Y1, Y1, Y1
 	VCMPPS      $0x04, Y1, Y0, Y1
@@ -4701,12 +5258,12 @@ loop194:
 	VMOVUPS     Y0, (AX)(DI*4)
 	ADDQ        $+8, DI
 	SUBQ        $+8, SI
-	JGE         loop194
+	JGE         loop217
 
-end195:
+end218:
 	ADDQ        $+8, SI
 	TESTQ       SI, SI
-	JE          done193
+	JE          done216
 	LEAQ        masks<>+32(SB), R8
 	SHLQ        $0x02, SI
 	SUBQ        SI, R8
@@ -4739,7 +5296,7 @@ end195:
 	VFMADD231PS c3f317218<>+0(SB), Y2, Y1
 	VMASKMOVPS  Y1, Y0, (AX)(DI*4)
 
-done193:
+done216:
 	VZEROUPPER
 	RET
 
@@ -4779,9 +5336,9 @@ row:
 	VXORPS Y1, Y1, Y1
 	XORQ   R8, R8
 	SUBQ   $+16, DI
-	JLT    end198
+	JLT    end221
 
-loop197:
+loop220:
 	VMOVUPS     (AX)(R8*4), Y2
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMADD231PS Y3, Y2, Y0
@@ -4790,25 +5347,25 @@ loop197:
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        $+16, R8
 	SUBQ        $+16, DI
-	JGE         loop197
+	JGE         loop220
 
-end198:
+end221:
 	ADDQ $+16, DI
 	SUBQ $+8, DI
-	JLT  end200
+	JLT  end223
 
-loop199:
+loop222:
 	VMOVUPS     (AX)(R8*4), Y2
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMADD231PS Y3, Y2, Y0
 	ADDQ        $+8, R8
 	SUBQ        $+8, DI
-	JGE         loop199
+	JGE         loop222
 
-end200:
+end223:
 	ADDQ        $+8, DI
 	TESTQ       DI, DI
-	JE          done196
+	JE          done219
 	LEAQ        masks<>+32(SB), R9
 	SHLQ        $0x02, DI
 	SUBQ        DI, R9
@@ -4817,7 +5374,7 @@ end200:
 	VMASKMOVPS  (CX)(R8*4), Y2, Y2
 	VFMADD231PS Y2, Y3, Y0
 
-done196:
+done219:
 	VADDPS       Y1, Y0, Y0
 	VMOVAPS      Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1

@@ -84,6 +84,31 @@ func softmaxDiffAVX512(dst []float32, z []float32, y []float32, scale float32, s
 //go:noescape
 func softmaxDotAVX512(z []float32, y []float32, scale float32, shiftZ float32, shiftY float32) float32
 
+// exp2ShiftAVX512 is exp2ShiftPortable for float32.
+//
+//go:noescape
+func exp2ShiftAVX512(dst []float32, src []float32, scale float32, shift float32) float32
+
+// expectationDiffAVX512 is expectationDiffPortable for float32.
+//
+//go:noescape
+func expectationDiffAVX512(p []float32, a []float32, b []float32, center float32) float32
+
+// blendAVX512 is blendPortable for float32.
+//
+//go:noescape
+func blendAVX512(dst []float32, x []float32, y []float32, a float32, b float32)
+
+// blendRatioAVX512 is blendRatioPortable for float32.
+//
+//go:noescape
+func blendRatioAVX512(dst []float32, q []float32, p []float32, z []float32, y []float32, center float32, a float32, b float32, c float32)
+
+// mixtureAVX512 is mixturePortable for float32.
+//
+//go:noescape
+func mixtureAVX512(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+
 // squaredDeviationAVX512 is squaredDeviationPortable for float32.
 //
 //go:noescape

@@ -940,12 +940,12 @@ TEXT ·logMixtureAVX512(SB), NOSPLIT, $0-112
 	VMOVUPS      c3e2aaa0c<>+0(SB), Z11
 	VMOVUPS      c3efffffe<>+0(SB), Z12
 	VMOVUPS      c3f800000<>+0(SB), Z13
-	VMOVUPS      c80000000<>+0(SB), Z14
-	VMOVUPS      c40000000<>+0(SB), Z15
-	VMOVUPS      c3e9045e8<>+0(SB), Z16
-	VMOVUPS      c3e8f2886<>+0(SB), Z17
-	VMOVUPS      c3ecced73<>+0(SB), Z18
-	VMOVUPS      c3f2aaa70<>+0(SB), Z19
+	VMOVUPS      c40000000<>+0(SB), Z14
+	VMOVUPS      c3e9045e8<>+0(SB), Z15
+	VMOVUPS      c3e8f2886<>+0(SB), Z16
+	VMOVUPS      c3ecced73<>+0(SB), Z17
+	VMOVUPS      c3f2aaa70<>+0(SB), Z18
+	VMOVUPS      c80000000<>+0(SB), Z19
 	VPXORD       Z20, Z20, Z20
 	XORQ         DI, DI
 	SUBQ         $+16, SI
@@ -958,7 +958,7 @@ loop43:
 	VSUBPS       Z22, Z21, Z21
 	VMOVAPS.Z    Z21, K1, Z21
 	VFMSUB213PS  Z1, Z0, Z21
-	VORPS        Z14, Z21, Z22
+	VORPS        Z19, Z21, Z22
 	VMAXPS       Z22, Z4, Z22
 	VMULPS       Z5, Z22, Z23
 	VRNDSCALEPS  $0x08, Z23, Z23
@@ -972,14 +972,16 @@ loop43:
 	VFMADD213PS  Z13, Z22, Z24
 	VFMADD213PS  Z13, Z22, Z24
 	VSCALEFPS    Z23, Z24, Z24
-	VADDPS       Z15, Z24, Z22
+	VMOVUPS      Z24, Z22
+	VMOVUPS      Z13, Z23
+	VFMADD231PS  Z14, Z23, Z22
 	VDIVPS       Z22, Z24, Z22
 	VMULPS       Z22, Z22, Z23
-	VMOVUPS      Z16, Z24
+	VMOVUPS      Z15, Z24
+	VFMADD213PS  Z16, Z23, Z24
 	VFMADD213PS  Z17, Z23, Z24
 	VFMADD213PS  Z18, Z23, Z24
-	VFMADD213PS  Z19, Z23, Z24
-	VFMADD213PS  Z15, Z23, Z24
+	VFMADD213PS  Z14, Z23, Z24
 	VMULPS       Z22, Z24, Z22
 	VSUBPS       Z22, Z2, Z23
 	VMAXPS       Z21, Z20, Z24
@@ -1005,7 +1007,7 @@ end44:
 	VSUBPS       Z22, Z21, Z21
 	VMOVAPS.Z    Z21, K2, Z21
 	VFMSUB213PS  Z1, Z0, Z21
-	VORPS        Z14, Z21, Z0
+	VORPS        Z19, Z21, Z0
 	VMAXPS       Z0, Z4, Z0
 	VMULPS       Z5, Z0, Z1
 	VRNDSCALEPS  $0x08, Z1, Z1
@@ -1019,14 +1021,16 @@ end44:
 	VFMADD213PS  Z13, Z0, Z4
 	VFMADD213PS  Z13, Z0, Z4
 	VSCALEFPS    Z1, Z4, Z4
-	VADDPS       Z15, Z4, Z0
+	VMOVUPS      Z4, Z0
+	VMOVUPS      Z13, Z1
+	VFMADD231PS  Z14, Z1, Z0
 	VDIVPS       Z0, Z4, Z0
 	VMULPS       Z0, Z0, Z1
-	VMOVUPS      Z16, Z4
+	VMOVUPS      Z15, Z4
+	VFMADD213PS  Z16, Z1, Z4
 	VFMADD213PS  Z17, Z1, Z4
 	VFMADD213PS  Z18, Z1, Z4
-	VFMADD213PS  Z19, Z1, Z4
-	VFMADD213PS  Z15, Z1, Z4
+	VFMADD213PS  Z14, Z1, Z4
 	VMULPS       Z0, Z4, Z0
 	VSUBPS       Z0, Z2, Z1
 	VMAXPS       Z21, Z20, Z2
@@ -1040,24 +1044,6 @@ end44:
 done42:
 	VZEROUPPER
 	RET
-
-DATA c80000000<>+0(SB)/4, $0x80000000
-DATA c80000000<>+4(SB)/4, $0x80000000
-DATA c80000000<>+8(SB)/4, $0x80000000
-DATA c80000000<>+12(SB)/4, $0x80000000
-DATA c80000000<>+16(SB)/4, $0x80000000
-DATA c80000000<>+20(SB)/4, $0x80000000
-DATA c80000000<>+24(SB)/4, $0x80000000
-DATA c80000000<>+28(SB)/4, $0x80000000
-DATA c80000000<>+32(SB)/4, $0x80000000
-DATA c80000000<>+36(SB)/4, $0x80000000
-DATA c80000000<>+40(SB)/4, $0x80000000
-DATA c80000000<>+44(SB)/4, $0x80000000
-DATA c80000000<>+48(SB)/4, $0x80000000
-DATA c80000000<>+52(SB)/4, $0x80000000
-DATA c80000000<>+56(SB)/4, $0x80000000
-DATA c80000000<>+60(SB)/4, $0x80000000
-GLOBL c80000000<>(SB), RODATA|NOPTR, $64
 
 DATA c40000000<>+0(SB)/4, $0x40000000
 DATA c40000000<>+4(SB)/4, $0x40000000
@@ -1148,6 +1134,24 @@ DATA c3f2aaa70<>+52(SB)/4, $0x3f2aaa70
 DATA c3f2aaa70<>+56(SB)/4, $0x3f2aaa70
 DATA c3f2aaa70<>+60(SB)/4, $0x3f2aaa70
 GLOBL c3f2aaa70<>(SB), RODATA|NOPTR, $64
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+DATA c80000000<>+32(SB)/4, $0x80000000
+DATA c80000000<>+36(SB)/4, $0x80000000
+DATA c80000000<>+40(SB)/4, $0x80000000
+DATA c80000000<>+44(SB)/4, $0x80000000
+DATA c80000000<>+48(SB)/4, $0x80000000
+DATA c80000000<>+52(SB)/4, $0x80000000
+DATA c80000000<>+56(SB)/4, $0x80000000
+DATA c80000000<>+60(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $64
 
 // func logRatioAVX512(dst []float32, a []float32, b []float32, scale float32, shift float32)
 // Requires: AVX, AVX512F
@@ -1829,6 +1833,677 @@ done71:
 	VZEROUPPER
 	RET
 
+// func exp2ShiftAVX512(dst []float32, src []float32, scale float32, shift float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, MMX+, SSE
+TEXT ·exp2ShiftAVX512(SB), NOSPLIT, $0-60
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         src_base+24(FP), CX
+	MOVQ         src_len+32(FP), DX
+	VBROADCASTSS scale+48(FP), Z0
+	VBROADCASTSS shift+52(FP), Z1
+	VMOVUPS      c3962a152<>+0(SB), Z2
+	VMOVUPS      c3aa36af0<>+0(SB), Z3
+	VMOVUPS      c3c1e85d0<>+0(SB), Z4
+	VMOVUPS      c3d634488<>+0(SB), Z5
+	VMOVUPS      c3e75feac<>+0(SB), Z6
+	VMOVUPS      c3f317216<>+0(SB), Z7
+	VMOVUPS      c3f800000<>+0(SB), Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VMOVUPS      cc2fc0000<>+0(SB), Z11
+	XORQ         BX, BX
+	SUBQ         $+32, DX
+	JLT          end78
+
+loop77:
+	VMOVUPS     (CX)(BX*4), Z11
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Z1, Z0, Z11
+	VREDUCEPS   $0x09, Z11, Z12
+	VMOVUPS     Z2, Z13
+	VFMADD213PS Z3, Z12, Z13
+	VFMADD213PS Z4, Z12, Z13
+	VFMADD213PS Z5, Z12, Z13
+	VFMADD213PS Z6, Z12, Z13
+	VFMADD213PS Z7, Z12, Z13
+	VFMADD213PS Z8, Z12, Z13
+	VSCALEFPS   Z11, Z13, Z13
+	VMOVUPS     Z13, (AX)(BX*4)
+	VADDPS      Z13, Z9, Z9
+	VMOVUPS     64(CX)(BX*4), Z11
+	PREFETCHT0  4160(CX)(BX*4)
+	VFMSUB213PS Z1, Z0, Z11
+	VREDUCEPS   $0x09, Z11, Z12
+	VMOVUPS     Z2, Z13
+	VFMADD213PS Z3, Z12, Z13
+	VFMADD213PS Z4, Z12, Z13
+	VFMADD213PS Z5, Z12, Z13
+	VFMADD213PS Z6, Z12, Z13
+	VFMADD213PS Z7, Z12, Z13
+	VFMADD213PS Z8, Z12, Z13
+	VSCALEFPS   Z11, Z13, Z13
+	VMOVUPS     Z13, 64(AX)(BX*4)
+	VADDPS      Z13, Z10, Z10
+	ADDQ        $+32, BX
+	SUBQ        $+32, DX
+	JGE         loop77
+
+end78:
+	ADDQ $+32, DX
+	SUBQ $+16, DX
+	JLT  end80
+
+loop79:
+	VMOVUPS     (CX)(BX*4), Z11
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Z1, Z0, Z11
+	VREDUCEPS   $0x09, Z11, Z12
+	VMOVUPS     Z2, Z13
+	VFMADD213PS Z3, Z12, Z13
+	VFMADD213PS Z4, Z12, Z13
+	VFMADD213PS Z5, Z12, Z13
+	VFMADD213PS Z6, Z12, Z13
+	VFMADD213PS Z7, Z12, Z13
+	VFMADD213PS Z8, Z12, Z13
+	VSCALEFPS   Z11, Z13, Z13
+	VMOVUPS     Z13, (AX)(BX*4)
+	VADDPS      Z13, Z9, Z9
+	ADDQ        $+16, BX
+	SUBQ        $+16, DX
+	JGE         loop79
+
+end80:
+	ADDQ        $+16, DX
+	TESTQ       DX, DX
+	JE          done76
+	LEAQ        masks<>+0(SB), SI
+	KMOVW       (SI)(DX*2), K1
+	VMOVUPS.Z   (CX)(BX*4), K1, Z11
+	PREFETCHT0  4096(CX)(BX*4)
+	VFMSUB213PS Z1, Z0, Z11
+	VREDUCEPS   $0x09, Z11, Z0
+	VMOVUPS     Z2, Z1
+	VFMADD213PS Z3, Z0, Z1
+	VFMADD213PS Z4, Z0, Z1
+	VFMADD213PS Z5, Z0, Z1
+	VFMADD213PS Z6, Z0, Z1
+	VFMADD213PS Z7, Z0, Z1
+	VFMADD213PS Z8, Z0, Z1
+	VSCALEFPS   Z11, Z1, Z1
+	VMOVUPS     Z1, K1, (AX)(BX*4)
+	VMOVAPS.Z   Z1, K1, Z0
+	VADDPS      Z0, Z9, Z9
+
+done76:
+	VADDPS        Z10, Z9, Z9
+	VMOVAPS       Z9, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x0e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+56(FP)
+	VZEROUPPER
+	RET
+
+DATA c3962a152<>+0(SB)/4, $0x3962a152
+DATA c3962a152<>+4(SB)/4, $0x3962a152
+DATA c3962a152<>+8(SB)/4, $0x3962a152
+DATA c3962a152<>+12(SB)/4, $0x3962a152
+DATA c3962a152<>+16(SB)/4, $0x3962a152
+DATA c3962a152<>+20(SB)/4, $0x3962a152
+DATA c3962a152<>+24(SB)/4, $0x3962a152
+DATA c3962a152<>+28(SB)/4, $0x3962a152
+DATA c3962a152<>+32(SB)/4, $0x3962a152
+DATA c3962a152<>+36(SB)/4, $0x3962a152
+DATA c3962a152<>+40(SB)/4, $0x3962a152
+DATA c3962a152<>+44(SB)/4, $0x3962a152
+DATA c3962a152<>+48(SB)/4, $0x3962a152
+DATA c3962a152<>+52(SB)/4, $0x3962a152
+DATA c3962a152<>+56(SB)/4, $0x3962a152
+DATA c3962a152<>+60(SB)/4, $0x3962a152
+GLOBL c3962a152<>(SB), RODATA|NOPTR, $64
+
+DATA c3aa36af0<>+0(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+4(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+8(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+12(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+16(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+20(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+24(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+28(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+32(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+36(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+40(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+44(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+48(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+52(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+56(SB)/4, $0x3aa36af0
+DATA c3aa36af0<>+60(SB)/4, $0x3aa36af0
+GLOBL c3aa36af0<>(SB), RODATA|NOPTR, $64
+
+DATA c3c1e85d0<>+0(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+4(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+8(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+12(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+16(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+20(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+24(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+28(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+32(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+36(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+40(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+44(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+48(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+52(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+56(SB)/4, $0x3c1e85d0
+DATA c3c1e85d0<>+60(SB)/4, $0x3c1e85d0
+GLOBL c3c1e85d0<>(SB), RODATA|NOPTR, $64
+
+DATA c3d634488<>+0(SB)/4, $0x3d634488
+DATA c3d634488<>+4(SB)/4, $0x3d634488
+DATA c3d634488<>+8(SB)/4, $0x3d634488
+DATA c3d634488<>+12(SB)/4, $0x3d634488
+DATA c3d634488<>+16(SB)/4, $0x3d634488
+DATA c3d634488<>+20(SB)/4, $0x3d634488
+DATA c3d634488<>+24(SB)/4, $0x3d634488
+DATA c3d634488<>+28(SB)/4, $0x3d634488
+DATA c3d634488<>+32(SB)/4, $0x3d634488
+DATA c3d634488<>+36(SB)/4, $0x3d634488
+DATA c3d634488<>+40(SB)/4, $0x3d634488
+DATA c3d634488<>+44(SB)/4, $0x3d634488
+DATA c3d634488<>+48(SB)/4, $0x3d634488
+DATA c3d634488<>+52(SB)/4, $0x3d634488
+DATA c3d634488<>+56(SB)/4, $0x3d634488
+DATA c3d634488<>+60(SB)/4, $0x3d634488
+GLOBL c3d634488<>(SB), RODATA|NOPTR, $64
+
+DATA c3e75feac<>+0(SB)/4, $0x3e75feac
+DATA c3e75feac<>+4(SB)/4, $0x3e75feac
+DATA c3e75feac<>+8(SB)/4, $0x3e75feac
+DATA c3e75feac<>+12(SB)/4, $0x3e75feac
+DATA c3e75feac<>+16(SB)/4, $0x3e75feac
+DATA c3e75feac<>+20(SB)/4, $0x3e75feac
+DATA c3e75feac<>+24(SB)/4, $0x3e75feac
+DATA c3e75feac<>+28(SB)/4, $0x3e75feac
+DATA c3e75feac<>+32(SB)/4, $0x3e75feac
+DATA c3e75feac<>+36(SB)/4, $0x3e75feac
+DATA c3e75feac<>+40(SB)/4, $0x3e75feac
+DATA c3e75feac<>+44(SB)/4, $0x3e75feac
+DATA c3e75feac<>+48(SB)/4, $0x3e75feac
+DATA c3e75feac<>+52(SB)/4, $0x3e75feac
+DATA c3e75feac<>+56(SB)/4, $0x3e75feac
+DATA c3e75feac<>+60(SB)/4, $0x3e75feac
+GLOBL c3e75feac<>(SB), RODATA|NOPTR, $64
+
+DATA c3f317216<>+0(SB)/4, $0x3f317216
+DATA c3f317216<>+4(SB)/4, $0x3f317216
+DATA c3f317216<>+8(SB)/4, $0x3f317216
+DATA c3f317216<>+12(SB)/4, $0x3f317216
+DATA c3f317216<>+16(SB)/4, $0x3f317216
+DATA c3f317216<>+20(SB)/4, $0x3f317216
+DATA c3f317216<>+24(SB)/4, $0x3f317216
+DATA c3f317216<>+28(SB)/4, $0x3f317216
+DATA c3f317216<>+32(SB)/4, $0x3f317216
+DATA c3f317216<>+36(SB)/4, $0x3f317216
+DATA c3f317216<>+40(SB)/4, $0x3f317216
+DATA c3f317216<>+44(SB)/4, $0x3f317216
+DATA c3f317216<>+48(SB)/4, $0x3f317216
+DATA c3f317216<>+52(SB)/4, $0x3f317216
+DATA c3f317216<>+56(SB)/4, $0x3f317216
+DATA c3f317216<>+60(SB)/4, $0x3f317216
+GLOBL c3f317216<>(SB), RODATA|NOPTR, $64
+
+DATA cc2fc0000<>+0(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+4(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+8(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+12(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+16(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+20(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+24(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+28(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+32(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+36(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+40(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+44(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+48(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+52(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+56(SB)/4, $0xc2fc0000
+DATA cc2fc0000<>+60(SB)/4, $0xc2fc0000
+GLOBL cc2fc0000<>(SB), RODATA|NOPTR, $64
+
+// func expectationDiffAVX512(p []float32, a []float32, b []float32, center float32) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·expectationDiffAVX512(SB), NOSPLIT, $0-84
+	MOVQ         p_base+0(FP), AX
+	MOVQ         a_base+24(FP), CX
+	MOVQ         b_base+48(FP), DX
+	MOVQ         p_len+8(FP), BX
+	VBROADCASTSS center+72(FP), Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	XORQ         SI, SI
+	SUBQ         $+64, BX
+	JLT          end83
+
+loop82:
+	VMOVUPS     (AX)(SI*4), Z6
+	VMOVUPS     (CX)(SI*4), Z7
+	VMOVUPS     (DX)(SI*4), Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z7
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z7, K1, Z7
+	VFMADD231PS Z7, Z6, Z1
+	VMOVUPS     64(AX)(SI*4), Z6
+	VMOVUPS     64(CX)(SI*4), Z7
+	VMOVUPS     64(DX)(SI*4), Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z7
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z7, K1, Z7
+	VFMADD231PS Z7, Z6, Z2
+	VMOVUPS     128(AX)(SI*4), Z6
+	VMOVUPS     128(CX)(SI*4), Z7
+	VMOVUPS     128(DX)(SI*4), Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z7
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z7, K1, Z7
+	VFMADD231PS Z7, Z6, Z3
+	VMOVUPS     192(AX)(SI*4), Z6
+	VMOVUPS     192(CX)(SI*4), Z7
+	VMOVUPS     192(DX)(SI*4), Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z7
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z7, K1, Z7
+	VFMADD231PS Z7, Z6, Z4
+	ADDQ        $+64, SI
+	SUBQ        $+64, BX
+	JGE         loop82
+
+end83:
+	ADDQ $+64, BX
+	SUBQ $+16, BX
+	JLT  end85
+
+loop84:
+	VMOVUPS     (AX)(SI*4), Z6
+	VMOVUPS     (CX)(SI*4), Z7
+	VMOVUPS     (DX)(SI*4), Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z7
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z7, K1, Z7
+	VFMADD231PS Z7, Z6, Z1
+	ADDQ        $+16, SI
+	SUBQ        $+16, BX
+	JGE         loop84
+
+end85:
+	ADDQ        $+16, BX
+	TESTQ       BX, BX
+	JE          done81
+	LEAQ        masks<>+0(SB), DI
+	KMOVW       (DI)(BX*2), K1
+	VMOVUPS.Z   (AX)(SI*4), K1, Z6
+	VMOVUPS.Z   (CX)(SI*4), K1, Z7
+	VMOVUPS.Z   (DX)(SI*4), K1, Z8
+	VSUBPS      Z8, Z7, Z7
+	VSUBPS      Z0, Z7, Z0
+	VCMPPS      $0x04, Z5, Z6, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VFMADD231PS Z0, Z6, Z1
+
+done81:
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z2, Z1, Z1
+	VMOVAPS       Z1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x0e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+80(FP)
+	VZEROUPPER
+	RET
+
+// func blendAVX512(dst []float32, x []float32, y []float32, a float32, b float32)
+// Requires: AVX, AVX512F
+TEXT ·blendAVX512(SB), NOSPLIT, $0-80
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         y_base+48(FP), DX
+	MOVQ         dst_len+8(FP), BX
+	VBROADCASTSS a+72(FP), Z0
+	VBROADCASTSS b+76(FP), Z1
+	XORQ         SI, SI
+	SUBQ         $+64, BX
+	JLT          end88
+
+loop87:
+	VMOVUPS     (DX)(SI*4), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     (CX)(SI*4), Z3
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS     Z2, (AX)(SI*4)
+	VMOVUPS     64(DX)(SI*4), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     64(CX)(SI*4), Z3
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS     Z2, 64(AX)(SI*4)
+	VMOVUPS     128(DX)(SI*4), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     128(CX)(SI*4), Z3
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS     Z2, 128(AX)(SI*4)
+	VMOVUPS     192(DX)(SI*4), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     192(CX)(SI*4), Z3
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS     Z2, 192(AX)(SI*4)
+	ADDQ        $+64, SI
+	SUBQ        $+64, BX
+	JGE         loop87
+
+end88:
+	ADDQ $+64, BX
+	SUBQ $+16, BX
+	JLT  end90
+
+loop89:
+	VMOVUPS     (DX)(SI*4), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     (CX)(SI*4), Z3
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS     Z2, (AX)(SI*4)
+	ADDQ        $+16, SI
+	SUBQ        $+16, BX
+	JGE         loop89
+
+end90:
+	ADDQ        $+16, BX
+	TESTQ       BX, BX
+	JE          done86
+	LEAQ        masks<>+0(SB), DI
+	KMOVW       (DI)(BX*2), K1
+	VMOVUPS.Z   (DX)(SI*4), K1, Z2
+	VMULPS      Z1, Z2, Z1
+	VMOVUPS.Z   (CX)(SI*4), K1, Z2
+	VFMADD231PS Z0, Z2, Z1
+	VMOVUPS     Z1, K1, (AX)(SI*4)
+
+done86:
+	VZEROUPPER
+	RET
+
+// func blendRatioAVX512(dst []float32, q []float32, p []float32, z []float32, y []float32, center float32, a float32, b float32, c float32)
+// Requires: AVX, AVX512F
+TEXT ·blendRatioAVX512(SB), NOSPLIT, $0-136
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         q_base+24(FP), CX
+	MOVQ         p_base+48(FP), DX
+	MOVQ         z_base+72(FP), BX
+	MOVQ         y_base+96(FP), SI
+	MOVQ         dst_len+8(FP), DI
+	VBROADCASTSS center+120(FP), Z0
+	VBROADCASTSS a+124(FP), Z1
+	VBROADCASTSS b+128(FP), Z2
+	VBROADCASTSS c+132(FP), Z3
+	VPXORD       Z4, Z4, Z4
+	XORQ         R8, R8
+	SUBQ         $+32, DI
+	JLT          end93
+
+loop92:
+	VMOVUPS     (CX)(R8*4), Z5
+	VMOVUPS     (BX)(R8*4), Z6
+	VMOVUPS     (SI)(R8*4), Z7
+	VSUBPS      Z7, Z6, Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z1, Z2, Z6
+	VMOVUPS     (DX)(R8*4), Z7
+	VMULPS      Z3, Z7, Z7
+	VCMPPS      $0x04, Z4, Z5, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VFMADD231PS Z6, Z5, Z7
+	VMOVUPS     Z7, (AX)(R8*4)
+	VMOVUPS     64(CX)(R8*4), Z5
+	VMOVUPS     64(BX)(R8*4), Z6
+	VMOVUPS     64(SI)(R8*4), Z7
+	VSUBPS      Z7, Z6, Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z1, Z2, Z6
+	VMOVUPS     64(DX)(R8*4), Z7
+	VMULPS      Z3, Z7, Z7
+	VCMPPS      $0x04, Z4, Z5, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VFMADD231PS Z6, Z5, Z7
+	VMOVUPS     Z7, 64(AX)(R8*4)
+	ADDQ        $+32, R8
+	SUBQ        $+32, DI
+	JGE         loop92
+
+end93:
+	ADDQ $+32, DI
+	SUBQ $+16, DI
+	JLT  end95
+
+loop94:
+	VMOVUPS     (CX)(R8*4), Z5
+	VMOVUPS     (BX)(R8*4), Z6
+	VMOVUPS     (SI)(R8*4), Z7
+	VSUBPS      Z7, Z6, Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z1, Z2, Z6
+	VMOVUPS     (DX)(R8*4), Z7
+	VMULPS      Z3, Z7, Z7
+	VCMPPS      $0x04, Z4, Z5, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VFMADD231PS Z6, Z5, Z7
+	VMOVUPS     Z7, (AX)(R8*4)
+	ADDQ        $+16, R8
+	SUBQ        $+16, DI
+	JGE         loop94
+
+end95:
+	ADDQ        $+16, DI
+	TESTQ       DI, DI
+	JE          done91
+	LEAQ        masks<>+0(SB), R9
+	KMOVW       (R9)(DI*2), K1
+	VMOVUPS.Z   (CX)(R8*4), K1, Z5
+	VMOVUPS.Z   (BX)(R8*4), K1, Z6
+	VMOVUPS.Z   (SI)(R8*4), K1, Z7
+	VSUBPS      Z7, Z6, Z6
+	VSUBPS      Z0, Z6, Z0
+	VFMADD213PS Z1, Z2, Z0
+	VMOVUPS.Z   (DX)(R8*4), K1, Z1
+	VMULPS      Z3, Z1, Z1
+	VCMPPS      $0x04, Z4, Z5, K2
+	VMOVAPS.Z   Z0, K2, Z0
+	VFMADD231PS Z0, Z5, Z1
+	VMOVUPS     Z1, K1, (AX)(R8*4)
+
+done91:
+	VZEROUPPER
+	RET
+
+// func mixtureAVX512(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·mixtureAVX512(SB), NOSPLIT, $0-152
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         q_base+24(FP), CX
+	MOVQ         t_base+48(FP), DX
+	MOVQ         z_base+72(FP), BX
+	MOVQ         y_base+96(FP), SI
+	MOVQ         dst_len+8(FP), DI
+	VBROADCASTSS weightQ+120(FP), Z0
+	VBROADCASTSS weightP+124(FP), Z1
+	VBROADCASTSS scale+128(FP), Z3
+	VBROADCASTSS shift+132(FP), Z4
+	VBROADCASTSS restQ+136(FP), Z5
+	VBROADCASTSS restP+140(FP), Z6
+	VMOVUPS      c40000000<>+0(SB), Z7
+	VMOVUPS      c3e9045e8<>+0(SB), Z8
+	VMOVUPS      c3e8f2886<>+0(SB), Z9
+	VMOVUPS      c3ecced73<>+0(SB), Z10
+	VMOVUPS      c3f2aaa70<>+0(SB), Z11
+	VPXORD       Z12, Z12, Z12
+	VMOVUPS      c02081cea<>+0(SB), Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z2, Z2, Z2
+	XORQ         R8, R8
+	SUBQ         $+16, DI
+	JLT          end98
+
+loop97:
+	VMOVUPS     (CX)(R8*4), Z15
+	VMULPS      Z0, Z15, Z15
+	VMOVUPS     (DX)(R8*4), Z16
+	VMULPS      Z1, Z16, Z16
+	VMOVUPS     (BX)(R8*4), Z17
+	VMOVUPS     (SI)(R8*4), Z18
+	VCMPPS      $0x04, Z18, Z17, K1
+	VSUBPS      Z18, Z17, Z17
+	VMOVAPS.Z   Z17, K1, Z17
+	VFMSUB213PS Z4, Z3, Z17
+	VMINPS      Z16, Z15, Z18
+	VMAXPS      Z16, Z15, Z19
+	VMOVUPS     Z13, Z20
+	VMAXPS      Z20, Z19, Z19
+	VMOVUPS     Z18, Z20
+	VMOVUPS     Z19, Z19
+	VFMADD231PS Z7, Z19, Z20
+	VDIVPS      Z20, Z18, Z18
+	VMULPS      Z18, Z18, Z19
+	VMOVUPS     Z8, Z20
+	VFMADD213PS Z9, Z19, Z20
+	VFMADD213PS Z10, Z19, Z20
+	VFMADD213PS Z11, Z19, Z20
+	VFMADD213PS Z7, Z19, Z20
+	VMULPS      Z18, Z20, Z18
+	VSUBPS      Z18, Z5, Z19
+	VMINPS      Z17, Z12, Z20
+	VADDPS      Z20, Z19, Z19
+	VSUBPS      Z18, Z6, Z18
+	VMAXPS      Z17, Z12, Z17
+	VSUBPS      Z17, Z18, Z17
+	VCMPPS      $0x04, Z12, Z15, K1
+	VMOVAPS.Z   Z19, K1, Z18
+	VMULPS      Z18, Z15, Z15
+	VMOVUPS     Z15, (AX)(R8*4)
+	VADDPS      Z15, Z14, Z14
+	VCMPPS      $0x04, Z12, Z16, K1
+	VMOVAPS.Z   Z17, K1, Z15
+	VMULPS      Z15, Z16, Z15
+	VADDPS      Z15, Z2, Z2
+	ADDQ        $+16, R8
+	SUBQ        $+16, DI
+	JGE         loop97
+
+end98:
+	ADDQ        $+16, DI
+	TESTQ       DI, DI
+	JE          done96
+	LEAQ        masks<>+0(SB), R9
+	KMOVW       (R9)(DI*2), K1
+	VMOVUPS.Z   (CX)(R8*4), K1, Z15
+	VMULPS      Z0, Z15, Z0
+	VMOVUPS.Z   (DX)(R8*4), K1, Z15
+	VMULPS      Z1, Z15, Z1
+	VMOVUPS.Z   (BX)(R8*4), K1, Z15
+	VMOVUPS.Z   (SI)(R8*4), K1, Z16
+	VCMPPS      $0x04, Z16, Z15, K2
+	VSUBPS      Z16, Z15, Z15
+	VMOVAPS.Z   Z15, K2, Z15
+	VFMSUB213PS Z4, Z3, Z15
+	VMINPS      Z1, Z0, Z3
+	VMAXPS      Z1, Z0, Z4
+	VMOVUPS     Z13, Z13
+	VMAXPS      Z13, Z4, Z4
+	VMOVUPS     Z3, Z13
+	VMOVUPS     Z4, Z4
+	VFMADD231PS Z7, Z4, Z13
+	VDIVPS      Z13, Z3, Z3
+	VMULPS      Z3, Z3, Z4
+	VMOVUPS     Z8, Z8
+	VFMADD213PS Z9, Z4, Z8
+	VFMADD213PS Z10, Z4, Z8
+	VFMADD213PS Z11, Z4, Z8
+	VFMADD213PS Z7, Z4, Z8
+	VMULPS      Z3, Z8, Z3
+	VSUBPS      Z3, Z5, Z4
+	VMINPS      Z15, Z12, Z5
+	VADDPS      Z5, Z4, Z4
+	VSUBPS      Z3, Z6, Z3
+	VMAXPS      Z15, Z12, Z5
+	VSUBPS      Z5, Z3, Z3
+	VCMPPS      $0x04, Z12, Z0, K2
+	VMOVAPS.Z   Z4, K2, Z4
+	VMULPS      Z4, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R8*4)
+	VMOVAPS.Z   Z0, K1, Z0
+	VADDPS      Z0, Z14, Z14
+	VCMPPS      $0x04, Z12, Z1, K2
+	VMOVAPS.Z   Z3, K2, Z0
+	VMULPS      Z0, Z1, Z0
+	VMOVAPS.Z   Z0, K1, Z0
+	VADDPS      Z0, Z2, Z2
+
+done96:
+	VMOVAPS       Z14, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x0e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, s+144(FP)
+	VMOVAPS       Z2, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x0e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, p+148(FP)
+	VZEROUPPER
+	RET
+
+DATA c02081cea<>+0(SB)/4, $0x02081cea
+DATA c02081cea<>+4(SB)/4, $0x02081cea
+DATA c02081cea<>+8(SB)/4, $0x02081cea
+DATA c02081cea<>+12(SB)/4, $0x02081cea
+DATA c02081cea<>+16(SB)/4, $0x02081cea
+DATA c02081cea<>+20(SB)/4, $0x02081cea
+DATA c02081cea<>+24(SB)/4, $0x02081cea
+DATA c02081cea<>+28(SB)/4, $0x02081cea
+DATA c02081cea<>+32(SB)/4, $0x02081cea
+DATA c02081cea<>+36(SB)/4, $0x02081cea
+DATA c02081cea<>+40(SB)/4, $0x02081cea
+DATA c02081cea<>+44(SB)/4, $0x02081cea
+DATA c02081cea<>+48(SB)/4, $0x02081cea
+DATA c02081cea<>+52(SB)/4, $0x02081cea
+DATA c02081cea<>+56(SB)/4, $0x02081cea
+DATA c02081cea<>+60(SB)/4, $0x02081cea
+GLOBL c02081cea<>(SB), RODATA|NOPTR, $64
+
 // func squaredDeviationAVX512(x []float32, m float32) float32
 // Requires: AVX, AVX512F, SSE
 TEXT ·squaredDeviationAVX512(SB), NOSPLIT, $0-36
@@ -1841,9 +2516,9 @@ TEXT ·squaredDeviationAVX512(SB), NOSPLIT, $0-36
 	VPXORD       Z4, Z4, Z4
 	XORQ         DX, DX
 	SUBQ         $+64, CX
-	JLT          end78
+	JLT          end101
 
-loop77:
+loop100:
 	VMOVUPS     (AX)(DX*4), Z5
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z1
@@ -1858,25 +2533,25 @@ loop77:
 	VFMADD231PS Z5, Z5, Z4
 	ADDQ        $+64, DX
 	SUBQ        $+64, CX
-	JGE         loop77
+	JGE         loop100
 
-end78:
+end101:
 	ADDQ $+64, CX
 	SUBQ $+16, CX
-	JLT  end80
+	JLT  end103
 
-loop79:
+loop102:
 	VMOVUPS     (AX)(DX*4), Z5
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z1
 	ADDQ        $+16, DX
 	SUBQ        $+16, CX
-	JGE         loop79
+	JGE         loop102
 
-end80:
+end103:
 	ADDQ        $+16, CX
 	TESTQ       CX, CX
-	JE          done76
+	JE          done99
 	LEAQ        masks<>+0(SB), BX
 	KMOVW       (BX)(CX*2), K1
 	VMOVUPS.Z   (AX)(DX*4), K1, Z5
@@ -1884,7 +2559,7 @@ end80:
 	VMOVAPS.Z   Z0, K1, Z0
 	VFMADD231PS Z0, Z0, Z1
 
-done76:
+done99:
 	VADDPS        Z3, Z1, Z1
 	VADDPS        Z4, Z2, Z2
 	VADDPS        Z2, Z1, Z1
@@ -1914,12 +2589,12 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $0-108
 	VBROADCASTSS offset+104(FP), Z2
 	MOVQ         b_len+80(FP), DI
 	TESTQ        DI, DI
-	JE           absent81
+	JE           absent104
 	XORQ         DI, DI
 	SUBQ         $+32, SI
-	JLT          end84
+	JLT          end107
 
-loop83:
+loop106:
 	VMOVUPS (CX)(DI*4), Z3
 	VSUBPS  Z0, Z3, Z3
 	VMULPS  Z1, Z3, Z3
@@ -1940,14 +2615,14 @@ loop83:
 	VMOVUPS Z3, 64(AX)(DI*4)
 	ADDQ    $+32, DI
 	SUBQ    $+32, SI
-	JGE     loop83
+	JGE     loop106
 
-end84:
+end107:
 	ADDQ $+32, SI
 	SUBQ $+16, SI
-	JLT  end86
+	JLT  end109
 
-loop85:
+loop108:
 	VMOVUPS (CX)(DI*4), Z3
 	VSUBPS  Z0, Z3, Z3
 	VMULPS  Z1, Z3, Z3
@@ -1959,12 +2634,12 @@ loop85:
 	VMOVUPS Z3, (AX)(DI*4)
 	ADDQ    $+16, DI
 	SUBQ    $+16, SI
-	JGE     loop85
+	JGE     loop108
 
-end86:
+end109:
 	ADDQ      $+16, SI
 	TESTQ     SI, SI
-	JE        done82
+	JE        done105
 	LEAQ      masks<>+0(SB), R8
 	KMOVW     (R8)(SI*2), K1
 	VMOVUPS.Z (CX)(DI*4), K1, Z3
@@ -1977,16 +2652,16 @@ end86:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(DI*4)
 
-done82:
+done105:
 	VZEROUPPER
 	RET
 
-absent81:
+absent104:
 	XORQ BX, BX
 	SUBQ $+32, SI
-	JLT  end89
+	JLT  end112
 
-loop88:
+loop111:
 	VMOVUPS (CX)(BX*4), Z3
 	VSUBPS  Z0, Z3, Z3
 	VMULPS  Z1, Z3, Z3
@@ -2003,14 +2678,14 @@ loop88:
 	VMOVUPS Z3, 64(AX)(BX*4)
 	ADDQ    $+32, BX
 	SUBQ    $+32, SI
-	JGE     loop88
+	JGE     loop111
 
-end89:
+end112:
 	ADDQ $+32, SI
 	SUBQ $+16, SI
-	JLT  end91
+	JLT  end114
 
-loop90:
+loop113:
 	VMOVUPS (CX)(BX*4), Z3
 	VSUBPS  Z0, Z3, Z3
 	VMULPS  Z1, Z3, Z3
@@ -2020,12 +2695,12 @@ loop90:
 	VMOVUPS Z3, (AX)(BX*4)
 	ADDQ    $+16, BX
 	SUBQ    $+16, SI
-	JGE     loop90
+	JGE     loop113
 
-end91:
+end114:
 	ADDQ      $+16, SI
 	TESTQ     SI, SI
-	JE        done87
+	JE        done110
 	LEAQ      masks<>+0(SB), DI
 	KMOVW     (DI)(SI*2), K1
 	VMOVUPS.Z (CX)(BX*4), K1, Z3
@@ -2036,7 +2711,7 @@ end91:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(BX*4)
 
-done87:
+done110:
 	VZEROUPPER
 	RET
 
@@ -2055,9 +2730,9 @@ TEXT ·normSumsAVX512(SB), NOSPLIT, $0-88
 	VPXORD       Z3, Z3, Z3
 	XORQ         SI, SI
 	SUBQ         $+32, BX
-	JLT          end94
+	JLT          end117
 
-loop93:
+loop116:
 	VMOVUPS     (AX)(SI*4), Z6
 	VMOVUPS     (DX)(SI*4), Z7
 	VADDPS      Z1, Z7, Z7
@@ -2076,14 +2751,14 @@ loop93:
 	VFMADD231PS Z7, Z6, Z3
 	ADDQ        $+32, SI
 	SUBQ        $+32, BX
-	JGE         loop93
+	JGE         loop116
 
-end94:
+end117:
 	ADDQ $+32, BX
 	SUBQ $+16, BX
-	JLT  end96
+	JLT  end119
 
-loop95:
+loop118:
 	VMOVUPS     (AX)(SI*4), Z6
 	VMOVUPS     (DX)(SI*4), Z7
 	VADDPS      Z1, Z7, Z7
@@ -2094,12 +2769,12 @@ loop95:
 	VFMADD231PS Z7, Z6, Z2
 	ADDQ        $+16, SI
 	SUBQ        $+16, BX
-	JGE         loop95
+	JGE         loop118
 
-end96:
+end119:
 	ADDQ        $+16, BX
 	TESTQ       BX, BX
-	JE          done92
+	JE          done115
 	LEAQ        masks<>+0(SB), DI
 	KMOVW       (DI)(BX*2), K1
 	VMOVUPS.Z   (AX)(SI*4), K1, Z6
@@ -2113,7 +2788,7 @@ end96:
 	VSUBPS      Z0, Z6, Z0
 	VFMADD231PS Z0, Z1, Z2
 
-done92:
+done115:
 	VADDPS        Z5, Z4, Z4
 	VMOVAPS       Z4, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
@@ -2155,12 +2830,12 @@ TEXT ·normInputGradientAVX512(SB), NOSPLIT, $0-140
 	VBROADCASTSS offset+136(FP), Z4
 	MOVQ         carry_len+104(FP), R8
 	TESTQ        R8, R8
-	JE           absent97
+	JE           absent120
 	XORQ         R8, R8
 	SUBQ         $+32, DI
-	JLT          end100
+	JLT          end123
 
-loop99:
+loop122:
 	VMOVUPS      (CX)(R8*4), Z5
 	VMOVUPS      (BX)(R8*4), Z6
 	VADDPS       Z4, Z6, Z6
@@ -2185,14 +2860,14 @@ loop99:
 	VMOVUPS      Z5, 64(AX)(R8*4)
 	ADDQ         $+32, R8
 	SUBQ         $+32, DI
-	JGE          loop99
+	JGE          loop122
 
-end100:
+end123:
 	ADDQ $+32, DI
 	SUBQ $+16, DI
-	JLT  end102
+	JLT  end125
 
-loop101:
+loop124:
 	VMOVUPS      (CX)(R8*4), Z5
 	VMOVUPS      (BX)(R8*4), Z6
 	VADDPS       Z4, Z6, Z6
@@ -2206,12 +2881,12 @@ loop101:
 	VMOVUPS      Z5, (AX)(R8*4)
 	ADDQ         $+16, R8
 	SUBQ         $+16, DI
-	JGE          loop101
+	JGE          loop124
 
-end102:
+end125:
 	ADDQ         $+16, DI
 	TESTQ        DI, DI
-	JE           done98
+	JE           done121
 	LEAQ         masks<>+0(SB), R9
 	KMOVW        (R9)(DI*2), K1
 	VMOVUPS.Z    (CX)(R8*4), K1, Z5
@@ -2226,16 +2901,16 @@ end102:
 	VADDPS       Z0, Z4, Z4
 	VMOVUPS      Z4, K1, (AX)(R8*4)
 
-done98:
+done121:
 	VZEROUPPER
 	RET
 
-absent97:
+absent120:
 	XORQ SI, SI
 	SUBQ $+32, DI
-	JLT  end105
+	JLT  end128
 
-loop104:
+loop127:
 	VMOVUPS      (CX)(SI*4), Z5
 	VMOVUPS      (BX)(SI*4), Z6
 	VADDPS       Z4, Z6, Z6
@@ -2256,14 +2931,14 @@ loop104:
 	VMOVUPS      Z5, 64(AX)(SI*4)
 	ADDQ         $+32, SI
 	SUBQ         $+32, DI
-	JGE          loop104
+	JGE          loop127
 
-end105:
+end128:
 	ADDQ $+32, DI
 	SUBQ $+16, DI
-	JLT  end107
+	JLT  end130
 
-loop106:
+loop129:
 	VMOVUPS      (CX)(SI*4), Z5
 	VMOVUPS      (BX)(SI*4), Z6
 	VADDPS       Z4, Z6, Z6
@@ -2275,12 +2950,12 @@ loop106:
 	VMOVUPS      Z5, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, DI
-	JGE          loop106
+	JGE          loop129
 
-end107:
+end130:
 	ADDQ         $+16, DI
 	TESTQ        DI, DI
-	JE           done103
+	JE           done126
 	LEAQ         masks<>+0(SB), R8
 	KMOVW        (R8)(DI*2), K1
 	VMOVUPS.Z    (CX)(SI*4), K1, Z5
@@ -2293,7 +2968,7 @@ end107:
 	VFNMADD231PS Z2, Z0, Z4
 	VMOVUPS      Z4, K1, (AX)(SI*4)
 
-done103:
+done126:
 	VZEROUPPER
 	RET
 
@@ -2309,12 +2984,12 @@ TEXT ·normWeightGradientAVX512(SB), NOSPLIT, $0-104
 	VBROADCASTSS inv+100(FP), Z1
 	MOVQ         db_len+32(FP), DI
 	TESTQ        DI, DI
-	JE           absent108
+	JE           absent131
 	XORQ         DI, DI
 	SUBQ         $+32, SI
-	JLT          end111
+	JLT          end134
 
-loop110:
+loop133:
 	VMOVUPS     (DX)(DI*4), Z2
 	VMOVUPS     (AX)(DI*4), Z3
 	VMOVUPS     (BX)(DI*4), Z4
@@ -2337,14 +3012,14 @@ loop110:
 	VMOVUPS     Z2, 64(CX)(DI*4)
 	ADDQ        $+32, DI
 	SUBQ        $+32, SI
-	JGE         loop110
+	JGE         loop133
 
-end111:
+end134:
 	ADDQ $+32, SI
 	SUBQ $+16, SI
-	JLT  end113
+	JLT  end136
 
-loop112:
+loop135:
 	VMOVUPS     (DX)(DI*4), Z2
 	VMOVUPS     (AX)(DI*4), Z3
 	VMOVUPS     (BX)(DI*4), Z4
@@ -2357,12 +3032,12 @@ loop112:
 	VMOVUPS     Z2, (CX)(DI*4)
 	ADDQ        $+16, DI
 	SUBQ        $+16, SI
-	JGE         loop112
+	JGE         loop135
 
-end113:
+end136:
 	ADDQ        $+16, SI
 	TESTQ       SI, SI
-	JE          done109
+	JE          done132
 	LEAQ        masks<>+0(SB), R8
 	KMOVW       (R8)(SI*2), K1
 	VMOVUPS.Z   (DX)(DI*4), K1, Z2
@@ -2376,16 +3051,16 @@ end113:
 	VADDPS      Z2, Z0, Z0
 	VMOVUPS     Z0, K1, (CX)(DI*4)
 
-done109:
+done132:
 	VZEROUPPER
 	RET
 
-absent108:
+absent131:
 	XORQ CX, CX
 	SUBQ $+32, SI
-	JLT  end116
+	JLT  end139
 
-loop115:
+loop138:
 	VMOVUPS     (DX)(CX*4), Z2
 	VMOVUPS     (AX)(CX*4), Z3
 	VMOVUPS     (BX)(CX*4), Z4
@@ -2402,14 +3077,14 @@ loop115:
 	VMOVUPS     Z3, 64(AX)(CX*4)
 	ADDQ        $+32, CX
 	SUBQ        $+32, SI
-	JGE         loop115
+	JGE         loop138
 
-end116:
+end139:
 	ADDQ $+32, SI
 	SUBQ $+16, SI
-	JLT  end118
+	JLT  end141
 
-loop117:
+loop140:
 	VMOVUPS     (DX)(CX*4), Z2
 	VMOVUPS     (AX)(CX*4), Z3
 	VMOVUPS     (BX)(CX*4), Z4
@@ -2419,12 +3094,12 @@ loop117:
 	VMOVUPS     Z3, (AX)(CX*4)
 	ADDQ        $+16, CX
 	SUBQ        $+16, SI
-	JGE         loop117
+	JGE         loop140
 
-end118:
+end141:
 	ADDQ        $+16, SI
 	TESTQ       SI, SI
-	JE          done114
+	JE          done137
 	LEAQ        masks<>+0(SB), DI
 	KMOVW       (DI)(SI*2), K1
 	VMOVUPS.Z   (DX)(CX*4), K1, Z2
@@ -2435,7 +3110,7 @@ end118:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)(CX*4)
 
-done114:
+done137:
 	VZEROUPPER
 	RET
 
@@ -2451,17 +3126,17 @@ TEXT ·rotateAVX512(SB), NOSPLIT, $0-116
 	MOVQ         d+104(FP), R8
 	VBROADCASTSS sign+112(FP), Z0
 
-head119:
+head142:
 	SUBQ $0x01, DI
-	JLT  end120
+	JLT  end143
 	LEAQ (AX)(SI*4), R10
 	LEAQ (CX)(SI*4), R11
 	MOVQ SI, R9
 	XORQ R12, R12
 	SUBQ $+16, R9
-	JLT  end123
+	JLT  end146
 
-loop122:
+loop145:
 	VMOVUPS      (DX)(R12*4), Z1
 	VMOVUPS      (BX)(R12*4), Z2
 	VMULPS       Z0, Z2, Z2
@@ -2475,12 +3150,12 @@ loop122:
 	VMOVUPS      Z1, (R10)(R12*4)
 	ADDQ         $+16, R12
 	SUBQ         $+16, R9
-	JGE          loop122
+	JGE          loop145
 
-end123:
+end146:
 	ADDQ         $+16, R9
 	TESTQ        R9, R9
-	JE           done121
+	JE           done144
 	LEAQ         masks<>+0(SB), R13
 	KMOVW        (R13)(R9*2), K1
 	VMOVUPS.Z    (DX)(R12*4), K1, Z1
@@ -2495,12 +3170,12 @@ end123:
 	VMOVUPS      Z5, K1, (AX)(R12*4)
 	VMOVUPS      Z1, K1, (R10)(R12*4)
 
-done121:
+done144:
 	LEAQ (AX)(R8*4), AX
 	LEAQ (CX)(R8*4), CX
-	JMP  head119
+	JMP  head142
 
-end120:
+end143:
 	VZEROUPPER
 	RET
 
@@ -2513,9 +3188,9 @@ TEXT ·reluAVX512(SB), NOSPLIT, $0-48
 	VPXORD Z0, Z0, Z0
 	XORQ   BX, BX
 	SUBQ   $+32, DX
-	JLT    end126
+	JLT    end149
 
-loop125:
+loop148:
 	VMOVUPS (CX)(BX*4), Z1
 	VMAXPS  Z1, Z0, Z1
 	VMOVUPS Z1, (AX)(BX*4)
@@ -2524,32 +3199,32 @@ loop125:
 	VMOVUPS Z1, 64(AX)(BX*4)
 	ADDQ    $+32, BX
 	SUBQ    $+32, DX
-	JGE     loop125
+	JGE     loop148
 
-end126:
+end149:
 	ADDQ $+32, DX
 	SUBQ $+16, DX
-	JLT  end128
+	JLT  end151
 
-loop127:
+loop150:
 	VMOVUPS (CX)(BX*4), Z1
 	VMAXPS  Z1, Z0, Z1
 	VMOVUPS Z1, (AX)(BX*4)
 	ADDQ    $+16, BX
 	SUBQ    $+16, DX
-	JGE     loop127
+	JGE     loop150
 
-end128:
+end151:
 	ADDQ      $+16, DX
 	TESTQ     DX, DX
-	JE        done124
+	JE        done147
 	LEAQ      masks<>+0(SB), SI
 	KMOVW     (SI)(DX*2), K1
 	VMOVUPS.Z (CX)(BX*4), K1, Z1
 	VMAXPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(BX*4)
 
-done124:
+done147:
 	VZEROUPPER
 	RET
 
@@ -2563,9 +3238,9 @@ TEXT ·reluBackwardAVX512(SB), NOSPLIT, $0-72
 	VPXORD Z0, Z0, Z0
 	XORQ   SI, SI
 	SUBQ   $+32, BX
-	JLT    end131
+	JLT    end154
 
-loop130:
+loop153:
 	VMOVUPS   (DX)(SI*4), Z1
 	VCMPPS    $0x06, Z0, Z1, K1
 	VMOVUPS   (CX)(SI*4), Z1
@@ -2578,14 +3253,14 @@ loop130:
 	VMOVUPS   Z1, 64(AX)(SI*4)
 	ADDQ      $+32, SI
 	SUBQ      $+32, BX
-	JGE       loop130
+	JGE       loop153
 
-end131:
+end154:
 	ADDQ $+32, BX
 	SUBQ $+16, BX
-	JLT  end133
+	JLT  end156
 
-loop132:
+loop155:
 	VMOVUPS   (DX)(SI*4), Z1
 	VCMPPS    $0x06, Z0, Z1, K1
 	VMOVUPS   (CX)(SI*4), Z1
@@ -2593,12 +3268,12 @@ loop132:
 	VMOVUPS   Z1, (AX)(SI*4)
 	ADDQ      $+16, SI
 	SUBQ      $+16, BX
-	JGE       loop132
+	JGE       loop155
 
-end133:
+end156:
 	ADDQ      $+16, BX
 	TESTQ     BX, BX
-	JE        done129
+	JE        done152
 	LEAQ      masks<>+0(SB), DI
 	KMOVW     (DI)(BX*2), K1
 	VMOVUPS.Z (DX)(SI*4), K1, Z1
@@ -2607,7 +3282,7 @@ end133:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)(SI*4)
 
-done129:
+done152:
 	VZEROUPPER
 	RET
 
@@ -2631,9 +3306,9 @@ TEXT ·siluAVX512(SB), NOSPLIT, $0-52
 	VMOVUPS      c80000000<>+0(SB), Z11
 	XORQ         BX, BX
 	SUBQ         $+16, DX
-	JLT          end136
+	JLT          end159
 
-loop135:
+loop158:
 	VMOVUPS      (CX)(BX*4), Z12
 	VMULPS       Z0, Z12, Z13
 	VORPS        Z11, Z13, Z14
@@ -2659,12 +3334,12 @@ loop135:
 	VMOVUPS      Z12, (AX)(BX*4)
 	ADDQ         $+16, BX
 	SUBQ         $+16, DX
-	JGE          loop135
+	JGE          loop158
 
-end136:
+end159:
 	ADDQ         $+16, DX
 	TESTQ        DX, DX
-	JE           done134
+	JE           done157
 	LEAQ         masks<>+0(SB), SI
 	KMOVW        (SI)(DX*2), K1
 	VMOVUPS.Z    (CX)(BX*4), K1, Z12
@@ -2691,7 +3366,7 @@ end136:
 	VMULPS       Z0, Z12, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*4)
 
-done134:
+done157:
 	VZEROUPPER
 	RET
 
@@ -2716,9 +3391,9 @@ TEXT ·siluBackwardAVX512(SB), NOSPLIT, $0-76
 	VMOVUPS      c80000000<>+0(SB), Z11
 	XORQ         SI, SI
 	SUBQ         $+16, BX
-	JLT          end139
+	JLT          end162
 
-loop138:
+loop161:
 	VMOVUPS      (DX)(SI*4), Z12
 	VMULPS       Z0, Z12, Z12
 	VORPS        Z11, Z12, Z19
@@ -2750,12 +3425,12 @@ loop138:
 	VMOVUPS      Z12, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop138
+	JGE          loop161
 
-end139:
+end162:
 	ADDQ         $+16, BX
 	TESTQ        BX, BX
-	JE           done137
+	JE           done160
 	LEAQ         masks<>+0(SB), DI
 	KMOVW        (DI)(BX*2), K1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z12
@@ -2788,7 +3463,7 @@ end139:
 	VMULPS       Z0, Z17, Z0
 	VMOVUPS      Z0, K1, (AX)(SI*4)
 
-done137:
+done160:
 	VZEROUPPER
 	RET
 
@@ -2812,9 +3487,9 @@ TEXT ·swigluAVX512(SB), NOSPLIT, $0-72
 	VMOVUPS c80000000<>+0(SB), Z10
 	XORQ    SI, SI
 	SUBQ    $+16, BX
-	JLT     end142
+	JLT     end165
 
-loop141:
+loop164:
 	VMOVUPS      (CX)(SI*4), Z11
 	VORPS        Z10, Z11, Z12
 	VMAXPS       Z12, Z0, Z12
@@ -2841,12 +3516,12 @@ loop141:
 	VMOVUPS      Z11, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop141
+	JGE          loop164
 
-end142:
+end165:
 	ADDQ         $+16, BX
 	TESTQ        BX, BX
-	JE           done140
+	JE           done163
 	LEAQ         masks<>+0(SB), DI
 	KMOVW        (DI)(BX*2), K1
 	VMOVUPS.Z    (CX)(SI*4), K1, Z11
@@ -2874,7 +3549,7 @@ end142:
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)(SI*4)
 
-done140:
+done163:
 	VZEROUPPER
 	RET
 
@@ -2900,9 +3575,9 @@ TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-120
 	VMOVUPS c80000000<>+0(SB), Z10
 	XORQ    R8, R8
 	SUBQ    $+16, DI
-	JLT     end145
+	JLT     end168
 
-loop144:
+loop167:
 	VMOVUPS      (BX)(R8*4), Z11
 	VORPS        Z10, Z11, Z12
 	VMAXPS       Z12, Z0, Z12
@@ -2937,12 +3612,12 @@ loop144:
 	VMOVUPS      Z11, (CX)(R8*4)
 	ADDQ         $+16, R8
 	SUBQ         $+16, DI
-	JGE          loop144
+	JGE          loop167
 
-end145:
+end168:
 	ADDQ         $+16, DI
 	TESTQ        DI, DI
-	JE           done143
+	JE           done166
 	LEAQ         masks<>+0(SB), R9
 	KMOVW        (R9)(DI*2), K1
 	VMOVUPS.Z    (BX)(R8*4), K1, Z11
@@ -2978,7 +3653,7 @@ end145:
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)(R8*4)
 
-done143:
+done166:
 	VZEROUPPER
 	RET
 
@@ -3005,9 +3680,9 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-48
 	VMOVUPS c3ecc422a<>+0(SB), Z14
 	XORQ    BX, BX
 	SUBQ    $+16, DX
-	JLT     end148
+	JLT     end171
 
-loop147:
+loop170:
 	VMOVUPS      (CX)(BX*4), Z14
 	VANDPS       Z10, Z14, Z19
 	VMINPS       Z19, Z13, Z19
@@ -3054,12 +3729,12 @@ loop147:
 	VMOVUPS      Z14, (AX)(BX*4)
 	ADDQ         $+16, BX
 	SUBQ         $+16, DX
-	JGE          loop147
+	JGE          loop170
 
-end148:
+end171:
 	ADDQ         $+16, DX
 	TESTQ        DX, DX
-	JE           done146
+	JE           done169
 	LEAQ         masks<>+0(SB), SI
 	KMOVW        (SI)(DX*2), K1
 	VMOVUPS.Z    (CX)(BX*4), K1, Z14
@@ -3107,7 +3782,7 @@ end148:
 	VMULPS       Z18, Z14, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*4)
 
-done146:
+done169:
 	VZEROUPPER
 	RET
 
@@ -3387,9 +4062,9 @@ TEXT ·geluBackwardAVX512(SB), NOSPLIT, $0-72
 	VMOVUPS c3ecc422a<>+0(SB), Z14
 	XORQ    SI, SI
 	SUBQ    $+16, BX
-	JLT     end151
+	JLT     end174
 
-loop150:
+loop173:
 	VMOVUPS      (DX)(SI*4), Z15
 	VANDPS       Z10, Z15, Z16
 	VMINPS       Z16, Z13, Z16
@@ -3439,12 +4114,12 @@ loop150:
 	VMOVUPS      Z15, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop150
+	JGE          loop173
 
-end151:
+end174:
 	ADDQ         $+16, BX
 	TESTQ        BX, BX
-	JE           done149
+	JE           done172
 	LEAQ         masks<>+0(SB), DI
 	KMOVW        (DI)(BX*2), K1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z15
@@ -3495,7 +4170,7 @@ end151:
 	VMULPS       Z0, Z20, Z0
 	VMOVUPS      Z0, K1, (AX)(SI*4)
 
-done149:
+done172:
 	VZEROUPPER
 	RET
 
@@ -3520,9 +4195,9 @@ TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-48
 	VMOVUPS c80000000<>+0(SB), Z12
 	XORQ    BX, BX
 	SUBQ    $+16, DX
-	JLT     end154
+	JLT     end177
 
-loop153:
+loop176:
 	VMOVUPS      (CX)(BX*4), Z13
 	VMULPS       Z13, Z13, Z14
 	VMOVUPS      Z1, Z15
@@ -3551,12 +4226,12 @@ loop153:
 	VMOVUPS      Z13, (AX)(BX*4)
 	ADDQ         $+16, BX
 	SUBQ         $+16, DX
-	JGE          loop153
+	JGE          loop176
 
-end154:
+end177:
 	ADDQ         $+16, DX
 	TESTQ        DX, DX
-	JE           done152
+	JE           done175
 	LEAQ         masks<>+0(SB), SI
 	KMOVW        (SI)(DX*2), K1
 	VMOVUPS.Z    (CX)(BX*4), K1, Z13
@@ -3586,7 +4261,7 @@ end154:
 	VMULPS       Z0, Z13, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*4)
 
-done152:
+done175:
 	VZEROUPPER
 	RET
 
@@ -3651,9 +4326,9 @@ TEXT ·geluTanhBackwardAVX512(SB), NOSPLIT, $0-72
 	VMOVUPS c42c80000<>+0(SB), Z15
 	XORQ    SI, SI
 	SUBQ    $+16, BX
-	JLT     end157
+	JLT     end180
 
-loop156:
+loop179:
 	VMOVUPS      (DX)(SI*4), Z16
 	VMINPS       Z16, Z15, Z16
 	VMAXPS       Z16, Z14, Z16
@@ -3693,12 +4368,12 @@ loop156:
 	VMOVUPS      Z16, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop156
+	JGE          loop179
 
-end157:
+end180:
 	ADDQ         $+16, BX
 	TESTQ        BX, BX
-	JE           done155
+	JE           done178
 	LEAQ         masks<>+0(SB), DI
 	KMOVW        (DI)(BX*2), K1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z16
@@ -3739,7 +4414,7 @@ end157:
 	VMULPS       Z0, Z21, Z0
 	VMOVUPS      Z0, K1, (AX)(SI*4)
 
-done155:
+done178:
 	VZEROUPPER
 	RET
 
@@ -3825,9 +4500,9 @@ TEXT ·softcapAVX512(SB), NOSPLIT, $0-56
 	VMOVUPS      cbeaaaaa5<>+0(SB), Z19
 	XORQ         BX, BX
 	SUBQ         $+16, DX
-	JLT          end160
+	JLT          end183
 
-loop159:
+loop182:
 	VMOVUPS      (CX)(BX*4), Z20
 	VMULPS       Z1, Z20, Z20
 	VMULPS       Z20, Z20, Z23
@@ -3866,12 +4541,12 @@ loop159:
 	VMOVUPS      Z20, (AX)(BX*4)
 	ADDQ         $+16, BX
 	SUBQ         $+16, DX
-	JGE          loop159
+	JGE          loop182
 
-end160:
+end183:
 	ADDQ         $+16, DX
 	TESTQ        DX, DX
-	JE           done158
+	JE           done181
 	LEAQ         masks<>+0(SB), SI
 	KMOVW        (SI)(DX*2), K1
 	VMOVUPS.Z    (CX)(BX*4), K1, Z20
@@ -3911,7 +4586,7 @@ end160:
 	VMULPS       Z0, Z22, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*4)
 
-done158:
+done181:
 	VZEROUPPER
 	RET
 
@@ -4034,9 +4709,9 @@ TEXT ·softcapBackwardAVX512(SB), NOSPLIT, $0-76
 	VMOVUPS      c3f800000<>+0(SB), Z1
 	XORQ         SI, SI
 	SUBQ         $+32, BX
-	JLT          end163
+	JLT          end186
 
-loop162:
+loop185:
 	VMOVUPS      (DX)(SI*4), Z2
 	VMULPS       Z0, Z2, Z2
 	VMOVUPS      Z1, Z3
@@ -4053,14 +4728,14 @@ loop162:
 	VMOVUPS      Z2, 64(AX)(SI*4)
 	ADDQ         $+32, SI
 	SUBQ         $+32, BX
-	JGE          loop162
+	JGE          loop185
 
-end163:
+end186:
 	ADDQ $+32, BX
 	SUBQ $+16, BX
-	JLT  end165
+	JLT  end188
 
-loop164:
+loop187:
 	VMOVUPS      (DX)(SI*4), Z2
 	VMULPS       Z0, Z2, Z2
 	VMOVUPS      Z1, Z3
@@ -4070,12 +4745,12 @@ loop164:
 	VMOVUPS      Z2, (AX)(SI*4)
 	ADDQ         $+16, SI
 	SUBQ         $+16, BX
-	JGE          loop164
+	JGE          loop187
 
-end165:
+end188:
 	ADDQ         $+16, BX
 	TESTQ        BX, BX
-	JE           done161
+	JE           done184
 	LEAQ         masks<>+0(SB), DI
 	KMOVW        (DI)(BX*2), K1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -4086,7 +4761,7 @@ end165:
 	VMULPS       Z0, Z1, Z0
 	VMOVUPS      Z0, K1, (AX)(SI*4)
 
-done161:
+done184:
 	VZEROUPPER
 	RET
 
@@ -4101,9 +4776,9 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	VPXORD Z3, Z3, Z3
 	XORQ   DX, DX
 	SUBQ   $+32, CX
-	JLT    end168
+	JLT    end191
 
-loop167:
+loop190:
 	VMOVUPS       (AX)(DX*4), Z4
 	VEXTRACTF64X4 $0x01, Z4, Y5
 	VCVTPS2PD     Y4, Z4
@@ -4118,14 +4793,14 @@ loop167:
 	VFMADD231PD   Z5, Z5, Z3
 	ADDQ          $+32, DX
 	SUBQ          $+32, CX
-	JGE           loop167
+	JGE           loop190
 
-end168:
+end191:
 	ADDQ $+32, CX
 	SUBQ $+16, CX
-	JLT  end170
+	JLT  end193
 
-loop169:
+loop192:
 	VMOVUPS       (AX)(DX*4), Z4
 	VEXTRACTF64X4 $0x01, Z4, Y5
 	VCVTPS2PD     Y4, Z4
@@ -4134,12 +4809,12 @@ loop169:
 	VFMADD231PD   Z5, Z5, Z1
 	ADDQ          $+16, DX
 	SUBQ          $+16, CX
-	JGE           loop169
+	JGE           loop192
 
-end170:
+end193:
 	ADDQ          $+16, CX
 	TESTQ         CX, CX
-	JE            done166
+	JE            done189
 	LEAQ          masks<>+0(SB), BX
 	KMOVW         (BX)(CX*2), K1
 	VMOVUPS.Z     (AX)(DX*4), K1, Z4
@@ -4149,7 +4824,7 @@ end170:
 	VFMADD231PD   Z4, Z4, Z0
 	VFMADD231PD   Z5, Z5, Z1
 
-done166:
+done189:
 	VADDPD        Z1, Z0, Z0
 	VADDPD        Z3, Z2, Z2
 	VADDPD        Z2, Z0, Z0
@@ -4181,9 +4856,9 @@ TEXT ·adamWAVX512(SB), NOSPLIT, $0-128
 	VBROADCASTSS rate+124(FP), Z7
 	XORQ         DI, DI
 	SUBQ         $+16, SI
-	JLT          end173
+	JLT          end196
 
-loop172:
+loop195:
 	VMOVUPS      (CX)(DI*4), Z8
 	VMULPS       Z0, Z8, Z8
 	VMOVUPS      (DX)(DI*4), Z9
@@ -4204,12 +4879,12 @@ loop172:
 	VMOVUPS      Z10, (AX)(DI*4)
 	ADDQ         $+16, DI
 	SUBQ         $+16, SI
-	JGE          loop172
+	JGE          loop195
 
-end173:
+end196:
 	ADDQ         $+16, SI
 	TESTQ        SI, SI
-	JE           done171
+	JE           done194
 	LEAQ         masks<>+0(SB), R8
 	KMOVW        (R8)(SI*2), K1
 	VMOVUPS.Z    (CX)(DI*4), K1, Z8
@@ -4231,7 +4906,7 @@ end173:
 	VFNMADD231PS Z7, Z0, Z1
 	VMOVUPS      Z1, K1, (AX)(DI*4)
 
-done171:
+done194:
 	VZEROUPPER
 	RET
 
@@ -4290,9 +4965,9 @@ columns:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip174
+	JE           skip197
 
-row175:
+row198:
 	VMOVUPS   (BX)(DX*4), Z17
 	VPCMPD    $0x02, Z16, Z14, K1
 	VPCMPD    $0x01, Z15, Z16, K1, K1
@@ -4301,26 +4976,26 @@ row175:
 	ADDQ      AX, BX
 	VPADDD    Z9, Z16, Z16
 	DECQ      R11
-	JNZ       row175
+	JNZ       row198
 
-skip174:
+skip197:
 	TESTQ        R8, R8
-	JE           skip176
+	JE           skip199
 	VPBROADCASTD R8, Z17
 	VPADDD       Z17, Z16, Z16
 
-row177:
+row200:
 	VMOVUPS (BX)(DX*4), Z17
 	VMAXPS  Z17, Z13, Z13
 	ADDQ    AX, BX
 	DECQ    R8
-	JNZ     row177
+	JNZ     row200
 
-skip176:
+skip199:
 	TESTQ SI, SI
-	JE    skip178
+	JE    skip201
 
-row179:
+row202:
 	VMOVUPS   (BX)(DX*4), Z17
 	VPCMPD    $0x02, Z16, Z14, K1
 	VPCMPD    $0x01, Z15, Z16, K1, K1
@@ -4329,9 +5004,9 @@ row179:
 	ADDQ      AX, BX
 	VPADDD    Z9, Z16, Z16
 	DECQ      SI
-	JNZ       row179
+	JNZ       row202
 
-skip178:
+skip201:
 	MOVQ         top_base+136(FP), BX
 	VMOVUPS      (BX)(DX*4), Z14
 	VMULPS       Z7, Z13, Z13
@@ -4385,9 +5060,9 @@ skip178:
 	SUBQ         R8, SI
 	SUBQ         R11, R8
 	TESTQ        R11, R11
-	JE           skip180
+	JE           skip203
 
-row181:
+row204:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4407,15 +5082,15 @@ row181:
 	ADDQ        AX, BX
 	VPADDD      Z9, Z16, Z16
 	DECQ        R11
-	JNZ         row181
+	JNZ         row204
 
-skip180:
+skip203:
 	TESTQ        R8, R8
-	JE           skip182
+	JE           skip205
 	VPBROADCASTD R8, Z17
 	VPADDD       Z17, Z16, Z16
 
-row183:
+row206:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4431,13 +5106,13 @@ row183:
 	VADDPS      Z19, Z12, Z12
 	ADDQ        AX, BX
 	DECQ        R8
-	JNZ         row183
+	JNZ         row206
 
-skip182:
+skip205:
 	TESTQ SI, SI
-	JE    skip184
+	JE    skip207
 
-row185:
+row208:
 	VMOVUPS     (BX)(DX*4), Z17
 	VFMSUB213PS Z13, Z7, Z17
 	VREDUCEPS   $0x09, Z17, Z18
@@ -4457,9 +5132,9 @@ row185:
 	ADDQ        AX, BX
 	VPADDD      Z9, Z16, Z16
 	DECQ        SI
-	JNZ         row185
+	JNZ         row208
 
-skip184:
+skip207:
 	MOVQ    sum_base+160(FP), BX
 	VMOVUPS (BX)(DX*4), Z13
 	MOVQ    factor_base+184(FP), BX
@@ -4474,114 +5149,6 @@ skip184:
 	JLT     columns
 	VZEROUPPER
 	RET
-
-DATA c3962a152<>+0(SB)/4, $0x3962a152
-DATA c3962a152<>+4(SB)/4, $0x3962a152
-DATA c3962a152<>+8(SB)/4, $0x3962a152
-DATA c3962a152<>+12(SB)/4, $0x3962a152
-DATA c3962a152<>+16(SB)/4, $0x3962a152
-DATA c3962a152<>+20(SB)/4, $0x3962a152
-DATA c3962a152<>+24(SB)/4, $0x3962a152
-DATA c3962a152<>+28(SB)/4, $0x3962a152
-DATA c3962a152<>+32(SB)/4, $0x3962a152
-DATA c3962a152<>+36(SB)/4, $0x3962a152
-DATA c3962a152<>+40(SB)/4, $0x3962a152
-DATA c3962a152<>+44(SB)/4, $0x3962a152
-DATA c3962a152<>+48(SB)/4, $0x3962a152
-DATA c3962a152<>+52(SB)/4, $0x3962a152
-DATA c3962a152<>+56(SB)/4, $0x3962a152
-DATA c3962a152<>+60(SB)/4, $0x3962a152
-GLOBL c3962a152<>(SB), RODATA|NOPTR, $64
-
-DATA c3aa36af0<>+0(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+4(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+8(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+12(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+16(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+20(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+24(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+28(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+32(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+36(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+40(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+44(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+48(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+52(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+56(SB)/4, $0x3aa36af0
-DATA c3aa36af0<>+60(SB)/4, $0x3aa36af0
-GLOBL c3aa36af0<>(SB), RODATA|NOPTR, $64
-
-DATA c3c1e85d0<>+0(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+4(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+8(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+12(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+16(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+20(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+24(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+28(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+32(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+36(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+40(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+44(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+48(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+52(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+56(SB)/4, $0x3c1e85d0
-DATA c3c1e85d0<>+60(SB)/4, $0x3c1e85d0
-GLOBL c3c1e85d0<>(SB), RODATA|NOPTR, $64
-
-DATA c3d634488<>+0(SB)/4, $0x3d634488
-DATA c3d634488<>+4(SB)/4, $0x3d634488
-DATA c3d634488<>+8(SB)/4, $0x3d634488
-DATA c3d634488<>+12(SB)/4, $0x3d634488
-DATA c3d634488<>+16(SB)/4, $0x3d634488
-DATA c3d634488<>+20(SB)/4, $0x3d634488
-DATA c3d634488<>+24(SB)/4, $0x3d634488
-DATA c3d634488<>+28(SB)/4, $0x3d634488
-DATA c3d634488<>+32(SB)/4, $0x3d634488
-DATA c3d634488<>+36(SB)/4, $0x3d634488
-DATA c3d634488<>+40(SB)/4, $0x3d634488
-DATA c3d634488<>+44(SB)/4, $0x3d634488
-DATA c3d634488<>+48(SB)/4, $0x3d634488
-DATA c3d634488<>+52(SB)/4, $0x3d634488
-DATA c3d634488<>+56(SB)/4, $0x3d634488
-DATA c3d634488<>+60(SB)/4, $0x3d634488
-GLOBL c3d634488<>(SB), RODATA|NOPTR, $64
-
-DATA c3e75feac<>+0(SB)/4, $0x3e75feac
-DATA c3e75feac<>+4(SB)/4, $0x3e75feac
-DATA c3e75feac<>+8(SB)/4, $0x3e75feac
-DATA c3e75feac<>+12(SB)/4, $0x3e75feac
-DATA c3e75feac<>+16(SB)/4, $0x3e75feac
-DATA c3e75feac<>+20(SB)/4, $0x3e75feac
-DATA c3e75feac<>+24(SB)/4, $0x3e75feac
-DATA c3e75feac<>+28(SB)/4, $0x3e75feac
-DATA c3e75feac<>+32(SB)/4, $0x3e75feac
-DATA c3e75feac<>+36(SB)/4, $0x3e75feac
-DATA c3e75feac<>+40(SB)/4, $0x3e75feac
-DATA c3e75feac<>+44(SB)/4, $0x3e75feac
-DATA c3e75feac<>+48(SB)/4, $0x3e75feac
-DATA c3e75feac<>+52(SB)/4, $0x3e75feac
-DATA c3e75feac<>+56(SB)/4, $0x3e75feac
-DATA c3e75feac<>+60(SB)/4, $0x3e75feac
-GLOBL c3e75feac<>(SB), RODATA|NOPTR, $64
-
-DATA c3f317216<>+0(SB)/4, $0x3f317216
-DATA c3f317216<>+4(SB)/4, $0x3f317216
-DATA c3f317216<>+8(SB)/4, $0x3f317216
-DATA c3f317216<>+12(SB)/4, $0x3f317216
-DATA c3f317216<>+16(SB)/4, $0x3f317216
-DATA c3f317216<>+20(SB)/4, $0x3f317216
-DATA c3f317216<>+24(SB)/4, $0x3f317216
-DATA c3f317216<>+28(SB)/4, $0x3f317216
-DATA c3f317216<>+32(SB)/4, $0x3f317216
-DATA c3f317216<>+36(SB)/4, $0x3f317216
-DATA c3f317216<>+40(SB)/4, $0x3f317216
-DATA c3f317216<>+44(SB)/4, $0x3f317216
-DATA c3f317216<>+48(SB)/4, $0x3f317216
-DATA c3f317216<>+52(SB)/4, $0x3f317216
-DATA c3f317216<>+56(SB)/4, $0x3f317216
-DATA c3f317216<>+60(SB)/4, $0x3f317216
-GLOBL c3f317216<>(SB), RODATA|NOPTR, $64
 
 DATA c00000001<>+0(SB)/4, $0x00000001
 DATA c00000001<>+4(SB)/4, $0x00000001
@@ -4661,9 +5228,9 @@ columns:
 	SUBQ         R9, DI
 	SUBQ         R12, R9
 	TESTQ        R12, R12
-	JE           skip186
+	JE           skip209
 
-row187:
+row210:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4689,15 +5256,15 @@ row187:
 	ADDQ        AX, SI
 	VPADDD      Z10, Z15, Z15
 	DECQ        R12
-	JNZ         row187
+	JNZ         row210
 
-skip186:
+skip209:
 	TESTQ        R9, R9
-	JE           skip188
+	JE           skip211
 	VPBROADCASTD R9, Z16
 	VPADDD       Z16, Z15, Z15
 
-row189:
+row212:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4718,13 +5285,13 @@ row189:
 	ADDQ        AX, BX
 	ADDQ        AX, SI
 	DECQ        R9
-	JNZ         row189
+	JNZ         row212
 
-skip188:
+skip211:
 	TESTQ DI, DI
-	JE    skip190
+	JE    skip213
 
-row191:
+row214:
 	VMOVUPS     (BX)(DX*4), Z16
 	VFMSUB213PS Z11, Z9, Z16
 	VREDUCEPS   $0x09, Z16, Z17
@@ -4750,9 +5317,9 @@ row191:
 	ADDQ        AX, SI
 	VPADDD      Z10, Z15, Z15
 	DECQ        DI
-	JNZ         row191
+	JNZ         row214
 
-skip190:
+skip213:
 	ADDQ $0x10, DX
 	MOVQ lse_len+168(FP), BX
 	CMPQ DX, BX
@@ -4778,13 +5345,13 @@ columns:
 	MOVQ    from+32(FP), DI
 	SUBQ    DI, SI
 
-row192:
+row215:
 	VMOVUPS (BX)(DX*4), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (BX)(DX*4)
 	ADDQ    AX, BX
 	DECQ    SI
-	JNZ     row192
+	JNZ     row215
 	ADDQ    $0x10, DX
 	MOVQ    factor_len+56(FP), BX
 	CMPQ    DX, BX
@@ -4812,9 +5379,9 @@ TEXT ·logSumsAVX512(SB), NOSPLIT, $0-96
 	VMOVUPS c3f317218<>+0(SB), Z9
 	XORQ    DI, DI
 	SUBQ    $+16, SI
-	JLT     end195
+	JLT     end218
 
-loop194:
+loop217:
 	VMOVUPS     (BX)(DI*4), Z10
 	VPXORD      Z11, Z11, Z11
 	VCMPPS      $0x04, Z11, Z10, K1
@@ -4844,12 +5411,12 @@ loop194:
 	VMOVUPS     Z10, (AX)(DI*4)
 	ADDQ        $+16, DI
 	SUBQ        $+16, SI
-	JGE         loop194
+	JGE         loop217
 
-end195:
+end218:
 	ADDQ        $+16, SI
 	TESTQ       SI, SI
-	JE          done193
+	JE          done216
 	LEAQ        masks<>+0(SB), R8
 	KMOVW       (R8)(SI*2), K1
 	VMOVUPS.Z   (BX)(DI*4), K1, Z10
@@ -4880,7 +5447,7 @@ end195:
 	VFMADD231PS Z9, Z1, Z0
 	VMOVUPS     Z0, K1, (AX)(DI*4)
 
-done193:
+done216:
 	VZEROUPPER
 	RET
 
@@ -4936,9 +5503,9 @@ row:
 	VPXORD Z3, Z3, Z3
 	XORQ   R8, R8
 	SUBQ   $+32, DI
-	JLT    end198
+	JLT    end221
 
-loop197:
+loop220:
 	VMOVUPS     (AX)(R8*4), Z0
 	VMOVUPS     (CX)(R8*4), Z1
 	VFMADD231PS Z1, Z0, Z2
@@ -4947,32 +5514,32 @@ loop197:
 	VFMADD231PS Z1, Z0, Z3
 	ADDQ        $+32, R8
 	SUBQ        $+32, DI
-	JGE         loop197
+	JGE         loop220
 
-end198:
+end221:
 	ADDQ $+32, DI
 	SUBQ $+16, DI
-	JLT  end200
+	JLT  end223
 
-loop199:
+loop222:
 	VMOVUPS     (AX)(R8*4), Z0
 	VMOVUPS     (CX)(R8*4), Z1
 	VFMADD231PS Z1, Z0, Z2
 	ADDQ        $+16, R8
 	SUBQ        $+16, DI
-	JGE         loop199
+	JGE         loop222
 
-end200:
+end223:
 	ADDQ        $+16, DI
 	TESTQ       DI, DI
-	JE          done196
+	JE          done219
 	LEAQ        masks<>+0(SB), R9
 	KMOVW       (R9)(DI*2), K1
 	VMOVUPS.Z   (AX)(R8*4), K1, Z0
 	VMOVUPS.Z   (CX)(R8*4), K1, Z1
 	VFMADD231PS Z1, Z0, Z2
 
-done196:
+done219:
 	VADDPS        Z3, Z2, Z2
 	VMOVAPS       Z2, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1

@@ -180,6 +180,63 @@ func softmaxDot[F Float](z, y []F, scale, shiftZ, shiftY F) F {
 	}
 }
 
+func exp2Shift[F Float](dst, src []F, scale, shift F) F {
+	switch pathOf[F]() {
+	case avx512:
+		return F(exp2ShiftAVX512(f32(dst), f32(src), float32(scale), float32(shift)))
+	case avx2:
+		return F(exp2ShiftAVX2(f32(dst), f32(src), float32(scale), float32(shift)))
+	default:
+		return exp2ShiftPortable(dst, src, scale, shift)
+	}
+}
+
+func expectationDiff[F Float](p, a, b []F, center F) F {
+	switch pathOf[F]() {
+	case avx512:
+		return F(expectationDiffAVX512(f32(p), f32(a), f32(b), float32(center)))
+	case avx2:
+		return F(expectationDiffAVX2(f32(p), f32(a), f32(b), float32(center)))
+	default:
+		return expectationDiffPortable(p, a, b, center)
+	}
+}
+
+func blend[F Float](dst, x, y []F, a, b F) {
+	switch pathOf[F]() {
+	case avx512:
+		blendAVX512(f32(dst), f32(x), f32(y), float32(a), float32(b))
+	case avx2:
+		blendAVX2(f32(dst), f32(x), f32(y), float32(a), float32(b))
+	default:
+		blendPortable(dst, x, y, a, b)
+	}
+}
+
+func blendRatio[F Float](dst, q, p, z, y []F, center, a, b, c F) {
+	switch pathOf[F]() {
+	case avx512:
+		blendRatioAVX512(f32(dst), f32(q), f32(p), f32(z), f32(y), float32(center), float32(a), float32(b), float32(c))
+	case avx2:
+		blendRatioAVX2(f32(dst), f32(q), f32(p), f32(z), f32(y), float32(center), float32(a), float32(b), float32(c))
+	default:
+		blendRatioPortable(dst, q, p, z, y, center, a, b, c)
+	}
+}
+
+func mixture[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
+	switch pathOf[F]() {
+	case avx512:
+		s, p := mixtureAVX512(f32(dst), f32(q), f32(t), f32(z), f32(y), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
+		return F(s), F(p)
+	case avx2:
+		s, p := mixtureAVX2(f32(dst), f32(q), f32(t), f32(z), f32(y), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
+		return F(s), F(p)
+	default:
+		return mixturePortable(dst, q, t, z, y, weightQ, weightP, scale, shift, restQ, restP)
+	}
+}
+
 func squaredDeviation[F Float](x []F, m F) F {
 	switch pathOf[F]() {
 	case avx512:

@@ -48,6 +48,24 @@ func softmaxDot[F Float](z, y []F, scale, shiftZ, shiftY F) F {
 	return softmaxDotPortable(z, y, scale, shiftZ, shiftY)
 }
 
+func exp2Shift[F Float](dst, src []F, scale, shift F) F {
+	return exp2ShiftPortable(dst, src, scale, shift)
+}
+
+func expectationDiff[F Float](p, a, b []F, center F) F {
+	return expectationDiffPortable(p, a, b, center)
+}
+
+func blend[F Float](dst, x, y []F, a, b F) { blendPortable(dst, x, y, a, b) }
+
+func blendRatio[F Float](dst, q, p, z, y []F, center, a, b, c F) {
+	blendRatioPortable(dst, q, p, z, y, center, a, b, c)
+}
+
+func mixture[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
+	return mixturePortable(dst, q, t, z, y, weightQ, weightP, scale, shift, restQ, restP)
+}
+
 func squaredDeviation[F Float](x []F, m F) F { return squaredDeviationPortable(x, m) }
 
 func normalize[F Float](out, x, w, b []F, mean, inv, offset F) {

@@ -286,6 +286,7 @@ func TestErrors(t *testing.T) {
 		want     func(x float64) float64
 	}{
 		{"Exp", -200, 200, 1.1, false, Exp[float32], math.Exp},
+		{"Exp2Shift", -125, 1, 1.5, false, func(d, x []float32) { Exp2Shift(d, x, 1, 0) }, math.Exp2},
 		{"SiLU", -87, 1e5, 3, false, activate(SiLU), func(x float64) float64 { return x * sigmoid(x) }},
 		{"SiLU", -1e5, 1e5, 2, true, activate(SiLU), func(x float64) float64 { return x * sigmoid(x) }},
 		{"GELU", -13, 1e5, 7, false, activate(GELU), func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 }},

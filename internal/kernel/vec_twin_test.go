@@ -43,6 +43,31 @@ var twins = []twin{
 	}},
 	{"softmaxDot", 2, 0, 3, nil, 1024, func(s [][]float32, k []float32) []float32 { return list(softmaxDot(s[0], s[1], k[0]/8, k[1], k[2])) }},
 
+	{"exp2Shift", 1, 1, 2, nil, 8, func(s [][]float32, k []float32) []float32 {
+		for i, v := range s[0] { // exponents are at most 1
+			s[0][i] = -float32(math.Abs(float64(v)))
+		}
+		return list(exp2Shift(s[0], s[0], float32(math.Abs(float64(k[0]))), max(k[1], -1)))
+	}},
+	{"expectationDiff", 3, 0, 1, nil, 512, func(s [][]float32, k []float32) []float32 { return list(expectationDiff(s[0], s[1], s[2], k[0])) }},
+	{"blend", 3, 1, 2, []int{1, 2}, 32, func(s [][]float32, k []float32) []float32 { blend(s[0], s[1], s[2], k[0], k[1]); return nil }},
+	{"blendRatio", 5, 1, 4, []int{1, 2, 3, 4}, 512, func(s [][]float32, k []float32) []float32 {
+		blendRatio(s[0], s[1], s[2], s[3], s[4], k[0], k[1], k[2], k[3])
+		return nil
+	}},
+	{"mixture", 5, 3, 6, []int{1, 2}, 256, func(s [][]float32, k []float32) []float32 {
+		for _, x := range s[1:3] { // probabilities
+			for i, v := range x {
+				x[i] = max(0, min(1, v))
+				if v != v {
+					x[i] = 0
+				}
+			}
+		}
+		q, p := mixture(s[0], s[1], s[2], s[3], s[4], float32(math.Abs(float64(k[0]))), float32(math.Abs(float64(k[1]))), k[2], k[3], k[4], k[5])
+		return []float32{q, p}
+	}},
+
 	{"squaredDeviation", 1, 0, 1, nil, 256, func(s [][]float32, k []float32) []float32 { return list(squaredDeviation(s[0], k[0])) }},
 	{"normalize", 3, 1, 3, []int{1}, 128, func(s [][]float32, k []float32) []float32 {
 		normalize(s[0], s[1], s[2], nil, k[0], k[1], k[2])

@@ -69,6 +69,7 @@ type Loss struct {
 	Params Params
 	Row32  Row[float32]
 	Row64  Row[float64]
+	form   *form // how Sum evaluates it, nil: by its Row
 }
 
 // entry is a registered loss: how its rows are made, and its definition once more for Check.
@@ -136,11 +137,20 @@ func (e entry) make(p Params) (*Loss, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loss %s: %w", e.Name, err)
 	}
-	t2 := 1.0
-	if p.T2Scaling {
-		t2 = p.Temperature * p.Temperature
+	l := &Loss{Definition: e.Definition, Params: p}
+	l.Row32, l.Row64 = times(l.factor(), e.row32(p)), times(l.factor(), e.row64(p))
+	if of := forms[e.Name]; of != nil {
+		l.form = of(p)
 	}
-	return &Loss{e.Definition, p, times(t2, e.row32(p)), times(t2, e.row64(p))}, nil
+	return l, nil
+}
+
+// factor is what T2Scaling multiplies the loss by.
+func (l *Loss) factor() float64 {
+	if l.Params.T2Scaling {
+		return l.Params.Temperature * l.Params.Temperature
+	}
+	return 1
 }
 
 // fill returns p with its defaults, checked.

@@ -126,15 +126,21 @@ func (g *gen) normal(density bool) func(x vec) (cdf, pdf vec) {
 	}
 }
 
-// log1pExp returns a function that writes log(1 + e^−|x|) = 2·artanh(s), s = e/(2 + e) ≤ 1/3, e = e^−|x|, by a minimax polynomial in s² (error 0.04 ulp).
-// log(1 + e^x) is that plus max(x, 0).
+// log1pExp returns a function that writes log(1 + e^−|x|); log(1 + e^x) is that plus max(x, 0).
 func (g *gen) log1pExp() func(x vec) vec {
-	exp := g.exponential(false)
-	sign, two := g.bits(1<<31), g.constant(2)
+	exp, log1p := g.exponential(false), g.log1pRatio()
+	sign, one := g.bits(1<<31), g.constant(1)
+	return func(x vec) vec { return log1p(exp(g.or(x, sign)), one) }
+}
+
+// log1pRatio returns a function that writes log(1 + a/b) = 2·artanh(s), s = a/(2b + a) ≤ 1/3, for 0 ≤ a ≤ b, by a minimax polynomial in s² (error 0.04 ulp).
+func (g *gen) log1pRatio() func(a vec, b operand.Op) vec {
+	two := g.constant(2)
 	c := g.constants(0.2817833423614502, 0.27960604429244995, 0.40024909377098083, 0.6666631698608398, 2)
-	return func(x vec) vec {
-		e := exp(g.or(x, sign))
-		s := g.div(e, g.add(e, two))
+	return func(a vec, b operand.Op) vec {
+		denominator := g.copy(a)
+		g.fma(denominator, g.copy(b), two)
+		s := g.div(a, denominator)
 		return g.mul(g.polynomial(g.mul(s, s), c), s)
 	}
 }

@@ -1,0 +1,140 @@
+package graph
+
+import (
+	"sync"
+
+	"gorgonia.org/gorgonia"
+	"kdistill/internal/kernel"
+)
+
+// chunks evaluates head and losses for some positions at a time: products, a pass over each row of logits that leaves their gradient in their place, products.
+type chunks[F kernel.Float] struct {
+	*Losses
+	student, teacher     *projection[F] // teacher nil: none
+	train                bool
+	labelled, unlabelled *counting[F]
+
+	sizes []int // of the working memory's parts
+	spare sync.Pool
+	each  func(r int) // c.row, made once
+
+	// of the current chunk
+	in                             []gorgonia.Value
+	dh, z, h, dhChunk, y, hTeacher []F
+	positions                      []int32
+	values                         []float64 // of each row's terms
+}
+
+// plan sizes the working memory, in elements: the gradient of n hidden states first.
+func (c *chunks[F]) plan(n int) int {
+	s, t := c.student, c.teacher
+	perRow, ids := s.vocab, 0
+	if t != nil {
+		perRow += t.vocab
+		ids = t.vocab
+	}
+	c.chunk = min(n, max(headRows, headBudget/perRow/32*32))
+	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
+	c.values = make([]float64, c.chunk*len(c.logits))
+	c.spare.New = func() any { row := make([]F, s.vocab); return &row }
+	c.each = c.row
+
+	c.sizes = []int{0, c.chunk * s.vocab, c.chunk * s.width, 0, 0, 0}
+	if c.train {
+		c.sizes[0], c.sizes[3] = n*s.width, c.chunk*s.width
+	}
+	if t != nil {
+		c.sizes[4], c.sizes[5] = c.chunk*t.vocab, c.chunk*t.width
+	}
+	total := 0
+	for _, size := range c.sizes {
+		total += size
+	}
+	return total
+}
+
+func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
+	for i, part := range []*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher} {
+		*part, memory = memory[:c.sizes[i]], memory[c.sizes[i]:]
+	}
+	c.in = in
+	c.labelled.scale(c.Terms)
+	c.unlabelled.scale(c.Terms)
+	clear(c.dh)
+	s, t := c.student, c.teacher
+	for at := 0; at < len(c.rows); at += c.chunk {
+		c.positions = c.rows[at:min(at+c.chunk, len(c.rows))]
+		m := len(c.positions)
+		take(c.h, floats[F](in[s.hidden]), c.positions, s.width)
+		s.products(c.z, c.h, m, in)
+		if t != nil {
+			take(c.hTeacher, floats[F](in[t.hidden]), c.positions, t.width)
+			t.products(c.y, c.hTeacher, m, in)
+		}
+		kernel.Parallel(m, c.each)
+		if c.train {
+			s.backward(c.dhChunk, c.z, c.h, m, in)
+			put(c.dh, c.dhChunk, c.positions, s.width)
+		}
+	}
+	c.in = nil
+}
+
+// row evaluates the terms at row r of the chunk and puts the gradient of its products in their place.
+func (c *chunks[F]) row(r int) {
+	s, position := c.student, c.positions[r]
+	label := int(ints(c.in[0])[position])
+	z, y := c.z[r*s.vocab:(r+1)*s.vocab], []F(nil)
+	s.finish(z, c.in)
+	if t := c.teacher; t != nil {
+		y = c.y[r*t.vocab : (r+1)*t.vocab]
+		t.finish(y, c.in)
+	}
+	terms := c.labelled
+	if label < 0 {
+		terms = c.unlabelled
+	}
+	values := c.values[r*len(c.logits):][:len(terms.terms)]
+	switch {
+	case !c.train:
+		terms.sum.Row(values, nil, nil, z, y, label)
+	case s.softcap == 0:
+		terms.sum.Row(values, z, terms.scales, z, y, label)
+	default: // the way back needs the logits
+		dz := c.spare.Get().(*[]F)
+		terms.sum.Row(values, *dz, terms.scales, z, y, label)
+		kernel.SoftcapBackward(z, *dz, z, s.softcap)
+		c.spare.Put(dz)
+	}
+	for j, i := range terms.terms {
+		c.Values[i][position] = values[j]
+	}
+}
+
+func (c *chunks[F]) operations([]gorgonia.Value) float64 {
+	s, t := c.student, c.teacher
+	products := s.width * s.vocab
+	if c.train {
+		products *= 2
+	}
+	if s.dw != nil {
+		products += s.width * s.vocab
+	}
+	if t != nil {
+		products += t.width * t.vocab
+	}
+	return float64(2*len(c.rows)) * float64(products)
+}
+
+// take gathers rows of src [N, d] into dst; put writes them back.
+func take[F kernel.Float](dst, src []F, rows []int32, d int) {
+	for i, r := range rows {
+		copy(dst[i*d:(i+1)*d], src[int(r)*d:])
+	}
+}
+
+func put[F kernel.Float](dst, src []F, rows []int32, d int) {
+	for i, r := range rows {
+		copy(dst[int(r)*d:int(r)*d+d], src[i*d:])
+	}
+}

@@ -1,0 +1,246 @@
+package loss
+
+import (
+	"math"
+	"sync"
+
+	"kdistill/internal/kernel"
+)
+
+// Sum evaluates several losses of one position. What they have in common is done once, and cross_entropy, forward_kl, reverse_kl, symmetric_kl and
+// generalized_jsd take one exponential for each id of a row. Every other loss goes through its Row, and Rows say what is right for all.
+type Sum[F kernel.Float] struct {
+	losses           []*Loss
+	student, teacher int // ids
+	groups           []group
+	rest             []int // losses that no group has
+	pool             sync.Pool
+}
+
+// group is losses of one temperature that share their passes.
+type group struct {
+	temperature float64
+	members     []int
+	teacher     bool // a member compares
+	labels      bool // a member needs the label
+	reverse     bool // a member needs statistics.reverse
+	mixture     int  // the member that is a mixture, -1: none
+}
+
+// sumWork is scratch of one call, kept between calls.
+type sumWork[F kernel.Float] struct {
+	q, p       []F // exponentials of both rows
+	refQ, refP []F // what each block's are relative to
+	grad       []F // for a gradient that can't be made in place
+	block      [blockSize]F
+}
+
+// NewSum prepares losses for rows of so many ids of student and teacher (0: no teacher). Losses that compare use the first min(student, teacher) ids.
+func NewSum[F kernel.Float](losses []*Loss, student, teacher int) *Sum[F] {
+	s := &Sum[F]{losses: losses, student: student, teacher: teacher}
+	for i, l := range losses {
+		if l.form == nil {
+			s.rest = append(s.rest, i)
+		} else {
+			s.join(i, l)
+		}
+	}
+	shared := 0
+	if len(s.groups) > 0 {
+		shared = student
+	}
+	s.pool.New = func() any {
+		n := blocks(shared)
+		w := &sumWork[F]{q: make([]F, shared), p: make([]F, min(shared, teacher)), refQ: make([]F, n), refP: make([]F, n)}
+		if !s.direct() {
+			w.grad = make([]F, student)
+		}
+		return w
+	}
+	return s
+}
+
+// join puts a loss into the group whose passes it can share, or into a new one.
+func (s *Sum[F]) join(i int, l *Loss) {
+	at := 0
+	for ; at < len(s.groups); at++ {
+		g := &s.groups[at]
+		sameRows := g.teacher == l.Teacher || s.teacher >= s.student
+		mixtures := g.mixture >= 0 && l.Teacher || l.form.mixture > 0 && g.teacher
+		if g.temperature == l.Params.Temperature && sameRows && !mixtures {
+			break
+		}
+	}
+	if at == len(s.groups) {
+		s.groups = append(s.groups, group{temperature: l.Params.Temperature, mixture: -1})
+	}
+	g := &s.groups[at]
+	g.members = append(g.members, i)
+	g.teacher = g.teacher || l.Teacher
+	g.labels = g.labels || !l.Teacher
+	g.reverse = g.reverse || l.form.reverse
+	if l.form.mixture > 0 {
+		g.mixture = i
+	}
+}
+
+// direct reports whether a gradient can be written over the student's logits as it is made.
+func (s *Sum[F]) direct() bool { return len(s.groups) == 1 && len(s.rest) == 0 }
+
+// Row sets values[i] to loss i in nats. Where grad is not nil it is set to Σ scales[i]·∂values[i]/∂student; it may be student itself.
+// student, teacher and label are those of a Row. It is safe for concurrent use.
+func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, label int) {
+	w := s.pool.Get().(*sumWork[F])
+	defer s.pool.Put(w)
+	out := grad
+	if grad != nil && !s.direct() && &grad[0] == &student[0] {
+		out = w.grad
+	}
+	for i := range s.groups {
+		s.group(&s.groups[i], w, values, out, i > 0, scales, student, teacher, label)
+	}
+	if len(s.groups) == 0 {
+		clear(out)
+	}
+	for _, i := range s.rest {
+		if grad == nil {
+			values[i] = float64(rowValue(s.losses[i], nil, 0, student, teacher, label))
+			continue
+		}
+		values[i] = float64(rowValue(s.losses[i], out, F(scales[i]), student, teacher, label))
+	}
+	if grad != nil && &out[0] != &grad[0] {
+		copy(grad, out)
+	}
+}
+
+// group evaluates a group's members; their gradient is added to grad, or written.
+func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add bool, scales []float64, z, y []F, label int) {
+	all := len(z)
+	if g.teacher {
+		n := min(len(z), len(y))
+		z, y = z[:n], y[:n]
+	} else {
+		y = nil
+	}
+	m := newMoments[F](g.temperature)
+	keep := grad != nil || g.mixture >= 0
+	for b := range blocks(len(z)) {
+		from, to := span(b, len(z))
+		q, p := w.q[from:to], part(w.p, y, from, to)
+		if !keep { // stay in the cache
+			q, p = w.q[:to-from], part(w.p, y, 0, to-from)
+		}
+		m.add(q, p, z[from:to], part(y, y, from, to), g.reverse)
+		w.refQ[b], w.refP[b] = m.z.ref, m.y.ref
+	}
+	st := m.statistics()
+	if g.labels && label >= 0 {
+		st.label = m.unit() * float64(z[label])
+	}
+	var total slope
+	for _, i := range g.members {
+		if l := s.losses[i]; l.form.value != nil {
+			value, slope := l.form.value(st, label)
+			values[i] = l.factor() * value
+			if grad != nil {
+				total.add(slope, l.factor()*scales[i]/g.temperature)
+			}
+		}
+	}
+	ofMixture := 0.0
+	if i := g.mixture; i >= 0 {
+		l := s.losses[i]
+		student, value := s.mixture(l.form.mixture, &m, st, w, z, y)
+		values[i] = l.factor() * value
+		if grad != nil {
+			ofMixture = l.factor() * scales[i] / g.temperature
+			total.student -= ofMixture * student
+		}
+	}
+	switch {
+	case grad == nil:
+		return
+	case total == (slope{}) && ofMixture == 0: // without a label, whatever the logits
+		if !add {
+			clear(grad)
+		}
+		return
+	}
+	for b := range blocks(len(z)) {
+		from, to := span(b, len(z))
+		q, p, out := w.q[from:to], part(w.p, y, from, to), grad[from:to]
+		if add {
+			out = w.block[:to-from]
+		}
+		ofQ := m.z.factor(w.refQ[b])
+		student := F(total.student * ofQ)
+		switch {
+		case g.mixture >= 0:
+			kernel.Blend(out, q, p, student, F(ofMixture))
+		case y == nil:
+			kernel.Scale(out, q, student)
+		case total.ratio != 0:
+			kernel.BlendRatio(out, q, p, z[from:to], y[from:to], F(st.reverse/m.unit()), student, F(total.ratio*m.unit()*ofQ), F(total.teacher*m.y.factor(w.refP[b])))
+		default:
+			kernel.Blend(out, q, p, student, F(total.teacher*m.y.factor(w.refP[b])))
+		}
+		if add {
+			kernel.Add(grad[from:to], grad[from:to], out)
+		}
+	}
+	if total.label != 0 {
+		grad[label] += F(total.label)
+	}
+	if !add {
+		clear(grad[len(z):all])
+	}
+}
+
+// mixture evaluates generalized_jsd. It leaves Q_i·log(q_i/m_i), Q = (1 − β)·q, in w.p and returns the sum of that and the value:
+// the gradient is Q_i·log(q_i/m_i) − q_i·Σ_j Q_j·log(q_j/m_j).
+func (s *Sum[F]) mixture(beta float64, m *moments[F], st statistics, w *sumWork[F], z, y []F) (student, value float64) {
+	restQ, restP := -math.Log1p(-beta), -math.Log(beta)
+	shift := st.logZ - st.logY + restQ - restP
+	teacher := 0.0
+	for b := range blocks(len(z)) {
+		from, to := span(b, len(z))
+		p := w.p[from:to]
+		ofStudent, ofTeacher := kernel.Mixture(p, w.q[from:to], p, z[from:to], y[from:to],
+			F((1-beta)*m.z.factor(w.refQ[b])), F(beta*m.y.factor(w.refP[b])), F(m.unit()), F(shift), F(restQ), F(restP))
+		student += float64(ofStudent)
+		teacher += float64(ofTeacher)
+	}
+	return student, student + teacher
+}
+
+// rowValue evaluates a loss by its Row on the ids that it compares.
+func rowValue[F kernel.Float](l *Loss, grad []F, scale F, student, teacher []F, label int) F {
+	switch {
+	case l.Teacher:
+		n := min(len(student), len(teacher))
+		student, teacher = student[:n], teacher[:n]
+		if grad != nil {
+			grad = grad[:n]
+		}
+	case !l.Metric: // a metric may read a teacher's row of any length
+		teacher = nil
+	}
+	if row, ok := any(l.Row32).(Row[F]); ok {
+		return row(grad, scale, student, teacher, label)
+	}
+	return any(l.Row64).(Row[F])(grad, scale, student, teacher, label)
+}
+
+func blocks(n int) int { return (n + blockSize - 1) / blockSize }
+
+// span is where block b of n ids lies.
+func span(b, n int) (from, to int) { return b * blockSize, min((b+1)*blockSize, n) }
+
+// part is x[from:to], nil where there is no teacher.
+func part[F kernel.Float](x, teacher []F, from, to int) []F {
+	if teacher == nil {
+		return nil
+	}
+	return x[from:to]
+}
