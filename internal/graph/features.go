@@ -6,6 +6,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 	"kdistill/internal/kernel"
+	"kdistill/internal/loss"
 )
 
 // Feature is a part of a term on features: a layer of the student's and one of the teacher's.
@@ -40,7 +41,7 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 			if grad != nil {
 				row = grad[i*d : (i+1)*d]
 			}
-			done(i, rowValue(term, row, student[i*d:(i+1)*d], teacher[i*d:(i+1)*d], 0))
+			done(i, loss.Value(term.Loss, row, F(term.Scale), student[i*d:(i+1)*d], teacher[i*d:(i+1)*d], 0))
 		})
 	}
 	return g.apply(&op{

@@ -153,6 +153,24 @@ func (l *Loss) factor() float64 {
 	return 1
 }
 
+// Value evaluates a loss by its Row of the type F on the ids that it compares: the first min(len(student), len(teacher)). grad may be nil.
+func Value[F kernel.Float](l *Loss, grad []F, scale F, student, teacher []F, label int) F {
+	switch {
+	case l.Teacher:
+		n := min(len(student), len(teacher))
+		student, teacher = student[:n], teacher[:n]
+		if grad != nil {
+			grad = grad[:n]
+		}
+	case !l.Metric: // a metric may read a teacher's row of any length
+		teacher = nil
+	}
+	if row, ok := any(l.Row32).(Row[F]); ok {
+		return row(grad, scale, student, teacher, label)
+	}
+	return any(l.Row64).(Row[F])(grad, scale, student, teacher, label)
+}
+
 // fill returns p with its defaults, checked.
 func (d Definition) fill(p Params) (Params, error) {
 	if p.Temperature == 0 {

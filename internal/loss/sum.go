@@ -2,7 +2,6 @@ package loss
 
 import (
 	"math"
-	"sync"
 
 	"kdistill/internal/kernel"
 )
@@ -14,7 +13,7 @@ type Sum[F kernel.Float] struct {
 	student, teacher int // ids
 	groups           []group
 	rest             []int // losses that no group has
-	pool             sync.Pool
+	free             freeList[sumWork[F]]
 }
 
 // group is losses of one temperature that share their passes.
@@ -45,19 +44,18 @@ func NewSum[F kernel.Float](losses []*Loss, student, teacher int) *Sum[F] {
 			s.join(i, l)
 		}
 	}
-	shared := 0
-	if len(s.groups) > 0 {
-		shared = student
-	}
-	s.pool.New = func() any {
-		n := blocks(shared)
-		w := &sumWork[F]{q: make([]F, shared), p: make([]F, min(shared, teacher)), refQ: make([]F, n), refP: make([]F, n)}
-		if !s.direct() {
-			w.grad = make([]F, student)
-		}
-		return w
-	}
 	return s
+}
+
+func (s *Sum[F]) newWork() *sumWork[F] {
+	w := &sumWork[F]{}
+	if n := s.student; len(s.groups) > 0 {
+		w.q, w.p, w.refQ, w.refP = make([]F, n), make([]F, min(n, s.teacher)), make([]F, blocks(n)), make([]F, blocks(n))
+	}
+	if !s.direct() {
+		w.grad = make([]F, s.student)
+	}
+	return w
 }
 
 // join puts a loss into the group whose passes it can share, or into a new one.
@@ -90,8 +88,11 @@ func (s *Sum[F]) direct() bool { return len(s.groups) == 1 && len(s.rest) == 0 }
 // Row sets values[i] to loss i in nats. Where grad is not nil it is set to Σ scales[i]·∂values[i]/∂student; it may be student itself.
 // student, teacher and label are those of a Row. It is safe for concurrent use.
 func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, label int) {
-	w := s.pool.Get().(*sumWork[F])
-	defer s.pool.Put(w)
+	w := s.free.take()
+	if w == nil {
+		w = s.newWork()
+	}
+	defer s.free.give(w)
 	out := grad
 	if grad != nil && !s.direct() && &grad[0] == &student[0] {
 		out = w.grad
@@ -104,10 +105,10 @@ func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teac
 	}
 	for _, i := range s.rest {
 		if grad == nil {
-			values[i] = float64(rowValue(s.losses[i], nil, 0, student, teacher, label))
+			values[i] = float64(Value(s.losses[i], nil, 0, student, teacher, label))
 			continue
 		}
-		values[i] = float64(rowValue(s.losses[i], out, F(scales[i]), student, teacher, label))
+		values[i] = float64(Value(s.losses[i], out, F(scales[i]), student, teacher, label))
 	}
 	if grad != nil && &out[0] != &grad[0] {
 		copy(grad, out)
@@ -212,24 +213,6 @@ func (s *Sum[F]) mixture(beta float64, m *moments[F], st statistics, w *sumWork[
 		teacher += float64(ofTeacher)
 	}
 	return student, student + teacher
-}
-
-// rowValue evaluates a loss by its Row on the ids that it compares.
-func rowValue[F kernel.Float](l *Loss, grad []F, scale F, student, teacher []F, label int) F {
-	switch {
-	case l.Teacher:
-		n := min(len(student), len(teacher))
-		student, teacher = student[:n], teacher[:n]
-		if grad != nil {
-			grad = grad[:n]
-		}
-	case !l.Metric: // a metric may read a teacher's row of any length
-		teacher = nil
-	}
-	if row, ok := any(l.Row32).(Row[F]); ok {
-		return row(grad, scale, student, teacher, label)
-	}
-	return any(l.Row64).(Row[F])(grad, scale, student, teacher, label)
 }
 
 func blocks(n int) int { return (n + blockSize - 1) / blockSize }

@@ -52,7 +52,7 @@ func formed(t testing.TB, r *rand.Rand) *Loss {
 func (c *sumCase) rows() (values, grad []float64) {
 	values, grad = make([]float64, len(c.losses)), make([]float64, len(c.student))
 	for i, l := range c.losses {
-		values[i] = rowValue(l, grad, c.scales[i], c.student, c.teacher, c.label)
+		values[i] = Value(l, grad, c.scales[i], c.student, c.teacher, c.label)
 	}
 	return values, grad
 }
