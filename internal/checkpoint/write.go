@@ -24,7 +24,10 @@ type Model struct {
 	DType      safetensors.DType // of the weights on disk: F32, BF16 or F16
 	Files      []string          // copied under their own names: tokenizer and generation files
 	Card       string            // README.md; "": none
+	Beside     []Parameter       // trained with the model and no part of it: projections.safetensors, in float32; nil: none
 }
+
+const besideFile = "projections.safetensors"
 
 var dtypeNames = map[safetensors.DType]string{safetensors.F32: "float32", safetensors.BF16: "bfloat16", safetensors.F16: "float16"}
 
@@ -52,6 +55,12 @@ func writeModel(d disk, dir string, m Model) error {
 		}
 		for _, path := range m.Files {
 			if err := copyFile(d, path, filepath.Join(tmp, filepath.Base(path))); err != nil {
+				return err
+			}
+		}
+		if m.Beside != nil {
+			err := writeFile(d, filepath.Join(tmp, besideFile), func(w io.Writer) error { return writeParameters(w, m.Beside, safetensors.F32) })
+			if err != nil {
 				return err
 			}
 		}

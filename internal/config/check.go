@@ -129,6 +129,12 @@ func (l *loader) checkLosses(losses []Loss, wrong reporter) {
 		if loss.Temperature != 1 && l.given[at+".temperature"] != nil && l.given[at+".t2_scaling"] == nil {
 			wrong(at+".temperature", "say t2_scaling: true (times the temperature squared, as Hinton et al. 2015) or false (as TRL)")
 		}
+		if loss.Relations != nil && len(loss.Relations) == 0 {
+			wrong(at+".relations", "is empty: want qk, qq, kk or vv")
+		}
+		if loss.Layers != nil && loss.Layer != 0 {
+			wrong(at+".layer", "layers is given too: leave one of them out")
+		}
 		weight += loss.Weight.From + loss.Weight.To
 	}
 	if weight == 0 {

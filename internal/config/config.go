@@ -66,14 +66,53 @@ type Source struct {
 
 // Loss is one term of the objective. Which names exist, and which Values they take, is known to package loss.
 type Loss struct {
-	Name        string             `yaml:"name"`
-	As          string             `yaml:"as,omitempty"`
-	Weight      Weight             `yaml:"weight"`
-	Temperature float64            `yaml:"temperature" range:"(0,)"`
-	T2Scaling   bool               `yaml:"t2_scaling"`
-	Positions   string             `yaml:"positions" oneof:"labels|attended"`
-	Values      map[string]float64 `yaml:",inline"` // every other key: a parameter of that loss
+	Name        string  `yaml:"name"`
+	As          string  `yaml:"as,omitempty"`
+	Weight      Weight  `yaml:"weight"`
+	Temperature float64 `yaml:"temperature" range:"(0,)"`
+	T2Scaling   bool    `yaml:"t2_scaling"`
+	Positions   string  `yaml:"positions,omitempty" oneof:"labels|attended"` // "": labels, or every token where the loss is on features
+
+	Layers        LayerMap     `yaml:"layers,omitempty,flow"`
+	Layer         TeacherLayer `yaml:"layer,omitempty"`
+	Tokens        string       `yaml:"tokens,omitempty" oneof:"all|first"`
+	Normalize     bool         `yaml:"normalize,omitempty"`
+	Projection    Projection   `yaml:"projection,omitempty"`
+	Compare       string       `yaml:"compare,omitempty" oneof:"probabilities|scores"`
+	Heads         HeadMap      `yaml:"heads,omitempty,flow"`
+	Relations     []string     `yaml:"relations,omitempty,flow" oneof:"qk|qq|kk|vv"`
+	RelationHeads int          `yaml:"relation_heads,omitempty" range:"[1,)"`
+
+	Values map[string]float64 `yaml:",inline"` // every other key: a parameter of that loss
 }
+
+// LayerMap says which layers of the student's are compared with which of the teacher's.
+type LayerMap []LayerPair
+
+// LayerPair is an entry of a LayerMap: a Rule for all layers of the student's, or a Pair of the student's and the teacher's, counted as hidden states are:
+// 0 is the embedding, i the output of layer i.
+type LayerPair struct {
+	Rule string // uniform, first, last, all, embedding, or ""
+	Pair [2]int
+}
+
+// TeacherLayer is the teacher's layer that the student's last one is compared with, from 1; -1: the last. 0: not given.
+type TeacherLayer int
+
+// Projection is the trained map from the student's width to the teacher's.
+type Projection struct {
+	Init string `yaml:"init,omitempty" path:"yes"` // normal, identity, zero or a file; "": normal where the widths differ, none where they don't
+	Keep bool   `yaml:"keep,omitempty"`
+}
+
+// HeadMap says which heads of the teacher's the student's are compared with: each with its own (neither), the Average of all, or those in List.
+type HeadMap struct {
+	Average bool
+	List    []int // from 0, one for each of the student's
+}
+
+// IsZero tells that nothing was said about heads.
+func (h HeadMap) IsZero() bool { return !h.Average && h.List == nil }
 
 // Label is the name of the term in logs and metrics: As, or Name where As is empty.
 func (l Loss) Label() string {
@@ -174,7 +213,7 @@ func (s *Source) setDefaults() {
 }
 
 func (l *Loss) setDefaults() {
-	*l = Loss{Weight: Constant(1), Temperature: 1, Positions: "labels"}
+	*l = Loss{Weight: Constant(1), Temperature: 1}
 }
 
 func (w *Weight) setDefaults() { w.Schedule = "linear" }

@@ -50,6 +50,9 @@ func TestMinimal(t *testing.T) {
 
 // TestEveryKey reads the contract's example and every key besides.
 func TestEveryKey(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("USERPROFILE", home)
 	c := mustLoad(t, `
 teacher: {path: T, dtype: bfloat16}
 student:
@@ -70,6 +73,10 @@ loss:
   - {name: forward_kl, weight: 0.5, temperature: 2, t2_scaling: true}
   - {name: generalized_jsd, beta: 0.1, as: jsd, positions: attended, weight: {from: 1, to: 0, schedule: cosine}}
   - {name: symmetric_kl, forward_weight: 1}
+  - {name: hidden_mse, layers: [embedding, uniform, [1, 2]], normalize: true, tokens: first, projection: {init: ~/p.safetensors, keep: true}}
+  - {name: attention_mse, layers: last, compare: scores, heads: [0, 2]}
+  - {name: attention_kl, heads: average}
+  - {name: relation_kl, layer: 3, relations: [qk, vv], relation_heads: 12}
 train:
   epochs: 3
   batch_size: 64
@@ -99,9 +106,14 @@ output: {dir: runs/x, dtype: float16}
 			SequenceLength: 1000, LongDocuments: "truncate",
 		},
 		Loss: []Loss{
-			{Name: "forward_kl", Weight: Constant(0.5), Temperature: 2, T2Scaling: true, Positions: "labels"},
+			{Name: "forward_kl", Weight: Constant(0.5), Temperature: 2, T2Scaling: true},
 			{Name: "generalized_jsd", As: "jsd", Weight: Weight{1, 0, "cosine"}, Temperature: 1, Positions: "attended", Values: map[string]float64{"beta": 0.1}},
-			{Name: "symmetric_kl", Weight: Constant(1), Temperature: 1, Positions: "labels", Values: map[string]float64{"forward_weight": 1}},
+			{Name: "symmetric_kl", Weight: Constant(1), Temperature: 1, Values: map[string]float64{"forward_weight": 1}},
+			{Name: "hidden_mse", Weight: Constant(1), Temperature: 1, Layers: LayerMap{{Rule: "embedding"}, {Rule: "uniform"}, {Pair: [2]int{1, 2}}},
+				Normalize: true, Tokens: "first", Projection: Projection{home + "/p.safetensors", true}},
+			{Name: "attention_mse", Weight: Constant(1), Temperature: 1, Layers: LayerMap{{Rule: "last"}}, Compare: "scores", Heads: HeadMap{List: []int{0, 2}}},
+			{Name: "attention_kl", Weight: Constant(1), Temperature: 1, Heads: HeadMap{Average: true}},
+			{Name: "relation_kl", Weight: Constant(1), Temperature: 1, Layer: 3, Relations: []string{"qk", "vv"}, RelationHeads: 12},
 		},
 		Train: Train{
 			Epochs: 3, BatchSize: 64, MicroBatchSize: 8, Precision: "bfloat16",
@@ -124,6 +136,7 @@ func TestRoundTrip(t *testing.T) {
 		"minimal": minimal,
 		"weights": minimal + "loss: [{name: a, weight: {from: 2, to: 2}}, {name: b, weight: 3, alpha: 1e-9}]\ntrain: {epochs: 2, optimizer: {name: sgd}, micro_batch_size: 3}",
 		"masks":   strings.Replace(minimal, "a.txt", "a.jsonl, prompt_field: p, completion_field: c, mask_prompt: false, separator: ''", 1),
+		"maps":    minimal + "loss: [{name: a, layers: [[0, 0], all], heads: average}, {name: b, layers: first, heads: [1]}, {name: c, layer: last, layers: null, projection: {keep: true}}]",
 		"layers":  "teacher: {path: t}\nstudent: {init: teacher_layers, layers: [1]}\ndata: {train: [{path: '#: odd'}]}\noutput: {dir: ' o'}",
 	} {
 		c := mustLoad(t, text)
@@ -207,6 +220,15 @@ func TestProblems(t *testing.T) {
 		{"twice without as", minimal + "loss: [{name: x}, {name: x}]", []string{"loss[1]: x is there already", "as"}},
 		{"no losses", minimal + "loss: []", []string{"loss: is empty"}},
 		{"no weight", minimal + "loss: [{name: x, weight: 0}]", []string{"every weight is 0"}},
+		{"layer rule", minimal + "loss: [{name: x, layers: every}]", []string{`loss[0].layers: have "every", want uniform, first, last, all or embedding, a pair`}},
+		{"flat pair", minimal + "loss: [{name: x, layers: [1, 2]}]", []string{"loss[0].layers: have 1, want uniform"}},
+		{"three in a pair", minimal + "loss: [{name: x, layers: [[1, 2, 3]]}]", []string{"loss[0].layers: have 3 numbers, want 2"}},
+		{"no layers", minimal + "loss: [{name: x, layers: []}]", []string{"loss[0].layers: is empty"}},
+		{"layers and layer", minimal + "loss: [{name: x, layers: all, layer: 1}]", []string{"loss[0].layer: layers is given too"}},
+		{"layer 0", minimal + "loss: [{name: x, layer: 0}]", []string{"loss[0].layer: have 0, want at least 1"}},
+		{"heads", minimal + "loss: [{name: x, heads: []}]", []string{"loss[0].heads: have a list, want average, or a list"}},
+		{"relation", minimal + "loss: [{name: x, relations: [kq]}]", []string{`loss[0].relations[0]: have "kq", want qk, qq, kk or vv`}},
+		{"no relations", minimal + "loss: [{name: x, relations: []}]", []string{"loss[0].relations: is empty"}},
 		{"nothing", "", []string{"student.path: is missing", "data.train: is missing", "output.dir: is missing"}},
 		{"all null", "teacher:\nstudent:\ndata:\noutput: {dir: null}", []string{"student.path: is missing", "data.train: is missing", "output.dir: is missing"}},
 		{"source without path", strings.Replace(minimal, "path: a.txt", "format: text", 1), []string{"run.yaml:3: data.train[0]: path is missing"}},
@@ -309,7 +331,6 @@ func TestDiff(t *testing.T) {
 		{"loss[0].mu", "", "1", false},
 		{"loss[0].temperature", "1", "2", false},
 		{"loss[1].name", "", "y", false},
-		{"loss[1].positions", "", "labels", false},
 		{"loss[1].t2_scaling", "", "false", false},
 		{"loss[1].temperature", "", "1", false},
 		{"loss[1].weight", "", "1", false},

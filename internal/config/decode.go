@@ -310,6 +310,90 @@ func (l Layers) MarshalYAML() (any, error) {
 	return l.List, nil
 }
 
+// decodeNode reads a rule, a pair, or a list of them.
+func (m *LayerMap) decodeNode(d *decoder, n *yaml.Node, key string, _ reflect.StructTag) {
+	if n.Kind != yaml.SequenceNode {
+		n = &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{n}}
+	}
+	if len(n.Content) == 0 {
+		d.fail(n, key, "is empty: leave it out for uniform")
+	}
+	*m = nil
+	rules := []string{"uniform", "first", "last", "all", "embedding"}
+	for _, entry := range n.Content {
+		var p LayerPair
+		switch {
+		case entry.Kind == yaml.SequenceNode:
+			d.list(entry, reflect.ValueOf(&p.Pair).Elem(), key, `range:"[0,)"`)
+		case slices.Contains(rules, entry.Value):
+			p.Rule = entry.Value
+		default:
+			d.fail(entry, key, "have %s, want %s, a pair such as [1, 2] of the student's and the teacher's layer, or a list of these", describe(entry), words("or", rules))
+		}
+		*m = append(*m, p)
+	}
+}
+
+// MarshalYAML writes a single rule as a word.
+func (m LayerMap) MarshalYAML() (any, error) {
+	var list []any
+	for _, p := range m {
+		if p.Rule != "" {
+			list = append(list, p.Rule)
+		} else {
+			list = append(list, p.Pair)
+		}
+	}
+	if len(m) == 1 && m[0].Rule != "" {
+		return m[0].Rule, nil
+	}
+	return list, nil
+}
+
+// decodeNode reads a number or last.
+func (l *TeacherLayer) decodeNode(d *decoder, n *yaml.Node, key string, _ reflect.StructTag) {
+	if n.Value == "last" {
+		*l = -1
+		return
+	}
+	i, ok := whole(n)
+	if !ok {
+		d.fail(n, key, "have %s, want a layer of the teacher's or last", describe(n))
+		return
+	}
+	if d.inRange(n, key, float64(i), `range:"[1,)"`) {
+		*l = TeacherLayer(i)
+	}
+}
+
+// MarshalYAML writes -1 as last.
+func (l TeacherLayer) MarshalYAML() (any, error) {
+	if l < 0 {
+		return "last", nil
+	}
+	return int(l), nil
+}
+
+// decodeNode reads average or a list of heads.
+func (h *HeadMap) decodeNode(d *decoder, n *yaml.Node, key string, _ reflect.StructTag) {
+	switch {
+	case n.Kind == yaml.SequenceNode && len(n.Content) > 0:
+		d.list(n, reflect.ValueOf(&h.List).Elem(), key, `range:"[0,)"`)
+	case n.Value == "average":
+		h.Average = true
+	default:
+		d.fail(n, key, "have %s, want average, or a list of the teacher's heads, one for each of the student's", describe(n))
+	}
+}
+
+// MarshalYAML writes the word or the list.
+func (h HeadMap) MarshalYAML() (any, error) {
+	if h.Average {
+		return "average", nil
+	}
+	return h.List, nil
+}
+
 func isNull(n *yaml.Node) bool { return n.ShortTag() == "!!null" }
 
 // number reads a finite number.

@@ -50,10 +50,10 @@ func TestSets(t *testing.T) {
 		{[]string{"loss[0].alpha=0.25"}, func(c *Config) { c.Loss[0].Values = map[string]float64{"alpha": 0.25} }},
 		{[]string{"loss[0].name=c"}, func(c *Config) { c.Loss[0].Name = "c" }},
 		{[]string{"loss[2].name=c", "loss[2].weight=4"}, func(c *Config) {
-			c.Loss = append(c.Loss, Loss{Name: "c", Weight: Constant(4), Temperature: 1, Positions: "labels"})
+			c.Loss = append(c.Loss, Loss{Name: "c", Weight: Constant(4), Temperature: 1})
 		}},
 		{[]string{"loss=[{name: z}]"}, func(c *Config) {
-			c.Loss = []Loss{{Name: "z", Weight: Constant(1), Temperature: 1, Positions: "labels"}}
+			c.Loss = []Loss{{Name: "z", Weight: Constant(1), Temperature: 1}}
 		}},
 		{[]string{"data.eval[0].path=e.jsonl"}, func(c *Config) { c.Data.Eval = []Source{{Path: "e.jsonl", AppendEOS: "auto"}} }},
 		{[]string{"data.train[0].separator='='"}, func(c *Config) { c.Data.Train[0].Separator = "=" }},

@@ -26,6 +26,9 @@ func (c *Config) Unpack() error {
 		roots = []string{filepath.Join(cache, "kdistill", "embedded"), roots[0]}
 	}
 	paths := []*string{&c.Teacher.Path, &c.Student.Path}
+	for i := range c.Loss {
+		paths = append(paths, &c.Loss[i].Projection.Init)
+	}
 	for _, sources := range [][]Source{c.Data.Train, c.Data.Eval} {
 		for i := range sources {
 			paths = append(paths, &sources[i].Path)

@@ -107,3 +107,14 @@ func (b *Batch) Attended() int {
 	}
 	return n
 }
+
+// Firsts returns the number of documents' first positions, of which a piece of a split document has one too.
+func (b *Batch) Firsts() int {
+	n := 0
+	for i, segment := range b.Segments {
+		if segment >= 0 && b.Positions[i] == 0 {
+			n++
+		}
+	}
+	return n
+}

@@ -34,6 +34,13 @@ func TestRows(t *testing.T) {
 	}
 }
 
+func TestCounts(t *testing.T) {
+	b := &Batch{B: 2, T: 4, Labels: []int32{5, 6, Ignore, Ignore, Ignore, 7, Ignore, Ignore}, Segments: []int32{0, 0, 0, 1, 0, 0, -1, -1}, Positions: []int32{0, 1, 2, 0, 0, 1, 0, 0}}
+	if b.Labelled() != 3 || b.Attended() != 6 || b.Firsts() != 3 {
+		t.Errorf("have %d labels, %d tokens, %d first ones, want 3, 6, 3", b.Labelled(), b.Attended(), b.Firsts())
+	}
+}
+
 func TestEpochs(t *testing.T) {
 	d := dataset(nil, false, randomDocuments(rand.New(rand.NewPCG(9, 10)), 10, 30, false)...)
 	s := newSource(t, d, Options{SequenceLength: 32, Epochs: 3, Shuffle: true})

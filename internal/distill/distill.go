@@ -12,6 +12,7 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/data"
+	"kdistill/internal/graph"
 	"kdistill/internal/kernel"
 	"kdistill/internal/optim"
 	"kdistill/internal/report"
@@ -105,7 +106,7 @@ func (r *run) train(ctx context.Context, s *session) error {
 func (r *run) step(ctx context.Context, number int, batch *data.Batch) (report.Step, error) {
 	begun, c, flat := time.Now(), r.config.Train, r.student.flat
 	for i, t := range r.terms {
-		t.Scale = r.config.Loss[i].Weight.At(part(number-1, r.steps)) / float64(max(1, counted(batch, t.Attended)))
+		t.Scale = r.config.Loss[i].Weight.At(part(number-1, r.steps)) / float64(max(1, counted(batch, t)))
 	}
 	clear(flat.Gradients)
 	values, err := r.accumulate(ctx, batch)
@@ -164,7 +165,7 @@ func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float6
 	s := report.Step{Step: step, Losses: map[string]float64{}, GradNorm: norm, LR: lr}
 	for i, t := range r.terms {
 		s.Loss += t.Scale * v.sums[i]
-		n := counted(batch, t.Attended)
+		n := counted(batch, t)
 		s.Losses[r.config.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
 		s.Tokens = max(s.Tokens, n)
 	}
@@ -173,8 +174,11 @@ func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float6
 }
 
 // counted is the number of positions that a term counts.
-func counted(b *data.Batch, attended bool) int {
-	if attended {
+func counted(b *data.Batch, t *graph.Term) int {
+	switch {
+	case t.First:
+		return b.Firsts()
+	case t.Attended:
 		return b.Attended()
 	}
 	return b.Labelled()

@@ -34,7 +34,7 @@ func DryRun(ctx context.Context, c *config.Config, o Options) error {
 	}
 
 	for _, t := range r.terms {
-		t.Scale = 1 / float64(max(1, counted(batch, t.Attended)))
+		t.Scale = 1 / float64(max(1, counted(batch, t)))
 	}
 	step, err := timed(func() error { _, err := r.objective.Run(ctx, batch); return err })
 	if err != nil {

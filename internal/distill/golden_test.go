@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,10 +33,20 @@ var goldenRuns = map[string]func(*config.Config){
 	"skew_forward_kl":            terms(with(term("skew_kl"), func(l *config.Loss) { l.Values = map[string]float64{"alpha": 0.1} })),
 	"skew_reverse_kl":            terms(with(term("skew_reverse_kl"), func(l *config.Loss) { l.Values = map[string]float64{"alpha": 0.1} })),
 	"total_variation":            terms(term("total_variation")),
+	"hidden_mse": func(c *config.Config) {
+		c.Loss = []config.Loss{term("cross_entropy"), with(term("hidden_mse"), func(l *config.Loss) {
+			l.Layers = config.LayerMap{{Rule: "embedding"}, {Rule: "uniform"}}
+			l.Projection = config.Projection{Init: filepath.Join(filepath.Dir(c.Teacher.Path), "projections.safetensors"), Keep: true}
+		})}
+	},
+	"hidden_cosine": func(c *config.Config) {
+		c.Student.Path += "-wide"
+		c.Loss = []config.Loss{term("cross_entropy"), with(term("hidden_cosine"), func(l *config.Loss) { l.Layer = -1 })}
+	},
 }
 
 func term(name string) config.Loss {
-	return config.Loss{Name: name, Weight: config.Constant(1), Temperature: 1, Positions: "labels"}
+	return config.Loss{Name: name, Weight: config.Constant(1), Temperature: 1}
 }
 
 func with(l config.Loss, change func(*config.Loss)) config.Loss {
@@ -146,6 +157,9 @@ type goldenRun struct {
 		Norm    float64 `json:"grad_norm_before_clip"`
 		LR      float64
 		Counted int `json:"counted_tokens"`
+		// of runs with features, where every real token counts
+		CE, Feature float64
+		Positions   int `json:"counted_positions"`
 	}
 	Parameters map[string]struct {
 		L2      float64
@@ -176,6 +190,12 @@ func TestGoldenRuns(t *testing.T) {
 			}
 			for i, w := range want.Steps {
 				h := have[i]
+				if w.Positions > 0 {
+					w.Counted = w.Positions // the larger number is what is reported
+					if feature := h.Losses[c.Loss[1].Name]; !near(h.Losses["cross_entropy"], w.CE, 2e-5) || !near(feature, w.Feature, 2e-5) {
+						t.Errorf("step %d: have cross-entropy %.7f, %s %.7f; want %.7f, %.7f", i, h.Losses["cross_entropy"], c.Loss[1].Name, feature, w.CE, w.Feature)
+					}
+				}
 				if !near(h.Loss, w.Loss, 2e-5) || !near(h.GradNorm, w.Norm, 1e-4) || !near(h.LR, w.LR, 1e-9) || h.Tokens != w.Counted {
 					t.Errorf("step %d: have loss %.7f, norm %.7f, lr %.9f, %d tokens; want %.7f, %.7f, %.9f, %d", i, h.Loss, h.GradNorm, h.LR, h.Tokens, w.Loss, w.Norm, w.LR, w.Counted)
 				}
@@ -185,8 +205,15 @@ func TestGoldenRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
+			tensors := map[string]safetensors.Tensor{}
+			for _, name := range f.Names() {
+				tensors[name], _ = f.Tensor(name)
+			}
+			for name, x := range besideTensors(t, c) {
+				tensors[strings.Replace(name, "hidden_mse.", "", 1)] = x
+			}
 			for name, w := range want.Parameters {
-				x, ok := f.Tensor(name)
+				x, ok := tensors[name]
 				if !ok {
 					t.Errorf("the student has no %s", name)
 					continue
@@ -237,6 +264,28 @@ func TestGoldenBFloat16(t *testing.T) {
 	}
 }
 
+// besideTensors are the projections beside the model, none where the configuration keeps none.
+func besideTensors(t *testing.T, c *config.Config) map[string]safetensors.Tensor {
+	t.Helper()
+	path := filepath.Join(c.Output.Dir, "model", "projections.safetensors")
+	if !slices.ContainsFunc(c.Loss, func(l config.Loss) bool { return l.Projection.Keep }) {
+		if exists(path) {
+			t.Errorf("%s is there unasked", path)
+		}
+		return nil
+	}
+	f, err := safetensors.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	tensors := map[string]safetensors.Tensor{}
+	for _, name := range f.Names() {
+		tensors[name], _ = f.Tensor(name)
+	}
+	return tensors
+}
+
 // TestAccumulation takes the same three steps in micro-batches of every size: torch's numbers for the whole batch must come out.
 func TestAccumulation(t *testing.T) {
 	text, err := os.ReadFile(testutil.Testdata(t, "golden/distill/accumulation.json"))
@@ -247,7 +296,7 @@ func TestAccumulation(t *testing.T) {
 	if err := json.Unmarshal(text, &all); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ce", "forward_kl_t1", "ce_forward_kl_t2"} {
+	for _, name := range []string{"ce", "forward_kl_t1", "ce_forward_kl_t2", "hidden_mse"} {
 		var splits map[string]struct {
 			Loss []float64
 			Norm []float64 `json:"grad_norm"`

@@ -50,12 +50,17 @@ func modelFolder(t testing.TB, name string, edit func(map[string]any), tensors f
 		}
 		all = append(all, x)
 	}
+	write(t, filepath.Join(to, "model.safetensors"), safetensorsFile(t, all...))
+	return to
+}
+
+func safetensorsFile(t testing.TB, tensors ...safetensors.Tensor) []byte {
+	t.Helper()
 	var out bytes.Buffer
-	if err := safetensors.Write(&out, all, map[string]string{"format": "pt"}); err != nil {
+	if err := safetensors.Write(&out, tensors, map[string]string{"format": "pt"}); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(to, "model.safetensors"), out.Bytes())
-	return to
+	return out.Bytes()
 }
 
 // tokenizerWords are the 64 tokens of the tests: four special ones, then single characters.

@@ -134,8 +134,11 @@ func (r *run) write(s *session, name string, figures map[string]any) error {
 		}
 	}
 	m := checkpoint.Model{Config: r.student.config, DType: dtypes[c.Output.DType], Files: r.student.files, Card: card.Text()}
-	for i, spec := range r.student.flat.Specs {
-		m.Parameters = append(m.Parameters, checkpoint.Parameter{Name: spec.Name, Shape: spec.Shape, Data: r.student.flat.View(i)})
+	for i := range r.student.own {
+		m.Parameters = append(m.Parameters, r.student.parameter(i))
+	}
+	for _, i := range r.student.kept {
+		m.Beside = append(m.Beside, r.student.parameter(i))
 	}
 	return checkpoint.WriteModel(s.dir.join(name), m)
 }

@@ -38,7 +38,7 @@ func (r *run) result(ctx context.Context, s *session) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	count := r.student.flat.Count()
+	count := r.student.count()
 	student := Row{Parameters: count, Size: int64(count) * int64(dtypes[r.config.Output.DType].Bytes()), TokensPerSecond: alone.TokensPerSecond}
 	result := &Result{
 		Before: student, After: student, MeasuredOn: r.measuring, Steps: s.Step,

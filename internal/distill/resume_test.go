@@ -36,7 +36,7 @@ func TestThreads(t *testing.T) {
 
 // TestRecompute wants the same bytes from a backward pass that computes activations again, in less memory.
 func TestRecompute(t *testing.T) {
-	c := textConfig(t)
+	c := featureConfig(t)
 	c.Train.MicroBatchSize = 0 // auto must not choose by it
 	var outcomes []outcome
 	var intermediate []int

@@ -39,6 +39,7 @@ type run struct {
 	measuring     string // what they are, for people
 
 	terms     []*graph.Term
+	features  []objective.Feature // what the terms on features compare
 	objective *objective.Objective
 	evaluator *eval.Evaluator
 	optimizer optim.Optimizer
@@ -103,16 +104,60 @@ func (r *run) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", 
 // makeTerms makes the losses.
 func (r *run) makeTerms() error {
 	for _, t := range r.config.Loss {
-		l, err := loss.New(t.Name, loss.Params{Temperature: t.Temperature, T2Scaling: t.T2Scaling, Values: t.Values})
+		l, err := loss.New(t.Name, loss.Params{Temperature: t.Temperature, T2Scaling: t.T2Scaling, Values: t.Values, Choices: choices(t)})
+		if err == nil {
+			err = lossKeys(t, l.Rows)
+		}
+		if err == nil && l.Teacher && r.config.Teacher.Path == "" {
+			err = fmt.Errorf("loss %s compares with a teacher: set teacher.path", t.Name)
+		}
 		if err != nil {
 			return &config.Error{Problems: []string{err.Error()}}
 		}
-		if l.Teacher && r.config.Teacher.Path == "" {
-			return &config.Error{Problems: []string{fmt.Sprintf("loss %s compares with a teacher: set teacher.path", t.Name)}}
-		}
-		r.terms = append(r.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended"})
+		r.terms = append(r.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, First: t.Tokens == "first"})
 	}
 	return nil
+}
+
+// choices are a loss's settings that are words.
+func choices(t config.Loss) map[string]string {
+	all := map[string]string{}
+	if t.Normalize {
+		all["normalize"] = "true"
+	}
+	if t.Compare != "" {
+		all["compare"] = t.Compare
+	}
+	return all
+}
+
+// makeFeatures settles what the losses on features compare, and adds their projections to the student.
+func (r *run) makeFeatures() error {
+	var projections []projection
+	for i, t := range r.config.Loss {
+		rows := r.terms[i].Loss.Rows
+		if rows == loss.Logits {
+			continue
+		}
+		student, err := model.Shapes(r.student.model)
+		if err != nil {
+			return err
+		}
+		teacher, err := r.live.Shapes()
+		if err != nil {
+			return err
+		}
+		f, more, err := featureOf(t, rows, student, teacher)
+		if err == nil {
+			projections, err = join(projections, more)
+		}
+		if err != nil {
+			return &config.Error{Problems: []string{err.Error()}}
+		}
+		f.Term = i
+		r.features = append(r.features, f)
+	}
+	return r.student.project(projections, uint64(r.config.Train.Seed))
 }
 
 // needsTeacher says whether a loss compares with the teacher: if not, it is opened only to make the student from.
@@ -147,6 +192,9 @@ func (r *run) openModels() error {
 	}
 	if name, x := notFinite(r.student.flat, r.student.flat.Values); name != "" {
 		return fmt.Errorf("student: %s holds %v: the model is broken", name, x)
+	}
+	if err := r.makeFeatures(); err != nil {
+		return err
 	}
 	if fresh := r.student.fresh; len(fresh) > 0 {
 		r.say("warning: student: %s has no head for %s: it is drawn anew by train.seed (%s)", r.student.base, r.student.model.Info().Class, strings.Join(fresh, ", "))
@@ -261,7 +309,7 @@ func (r *run) plan() error {
 	if c.Train.Epochs > 0 {
 		r.steps = r.source.Steps(c.Train.BatchSize)
 	}
-	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Arena: &r.arena, BF16: r.bf16()}
+	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Features: r.features, Arena: &r.arena, BF16: r.bf16()}
 	var compared objective.Teacher
 	if r.live != nil {
 		compared = r.exact
@@ -319,7 +367,7 @@ func (r *run) microBatch() (int, error) {
 // describe says what will be run.
 func (r *run) describe() {
 	info, stats := r.student.model.Info(), r.source.Stats()
-	r.say("student: %s, %d layers, width %d, %s parameters", info.Type, info.Layers, info.Width, report.Count(int64(r.student.flat.Count())))
+	r.say("student: %s, %d layers, width %d, %s parameters", info.Type, info.Layers, info.Width, report.Count(int64(r.student.count())))
 	if r.teacher != nil {
 		t := r.teacher.Model.Info()
 		r.say("teacher: %s, %d layers, width %d, %s parameters", t.Type, t.Layers, t.Width, report.Count(int64(r.weights.Count())))

@@ -18,16 +18,58 @@ import (
 // student is the model in training and what is written with it.
 type student struct {
 	model     model.Model
-	flat      *model.Flat[float32]
-	config    []byte // its config.json
+	flat      *model.Flat[float32] // its parameters, and behind them the projections of losses on hidden states
+	own       int                  // how many are the model's
+	kept      []int                // the projections that are written beside the model
+	config    []byte               // its config.json
 	tokenizer *tokenizer.Tokenizer
 	files     []string // tokenizer and generation files
 	base      string   // what it was made from
 	fresh     []string // tensors of the task head that were drawn, because base has none
 }
 
+// project adds projections to the parameters, each at its start.
+func (s *student) project(projections []projection, seed uint64) error {
+	if len(projections) == 0 {
+		return nil
+	}
+	var specs []model.Spec
+	for _, p := range projections {
+		specs = append(specs, p.Spec)
+	}
+	s.flat = s.flat.With(specs...)
+	for i, p := range projections {
+		if err := p.start(s.flat, s.own+i, seed); err != nil {
+			return err
+		}
+		if p.keep {
+			s.kept = append(s.kept, s.own+i)
+		}
+	}
+	return nil
+}
+
+// count is the number of the model's weights.
+func (s *student) count() int {
+	from, _ := s.flat.Range(s.own - 1)
+	return from + len(s.flat.View(s.own-1))
+}
+
+// parameter is one of the parameters, to be written.
+func (s *student) parameter(i int) checkpoint.Parameter {
+	return checkpoint.Parameter{Name: s.flat.Specs[i].Name, Shape: s.flat.Specs[i].Shape, Data: s.flat.View(i)}
+}
+
 // newStudent makes the student as the configuration says. teacher is nil where there is none.
 func newStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	s, err := makeStudent(c, teacher)
+	if err == nil {
+		s.own = len(s.flat.Specs)
+	}
+	return s, err
+}
+
+func makeStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
 	if c.Student.Init == "checkpoint" {
 		return fromCheckpoint(c)
 	}

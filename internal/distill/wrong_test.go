@@ -83,13 +83,19 @@ func TestWrongInput(t *testing.T) {
 		"longer": {func(c *config.Config) {
 			c.Teacher.Path = modelFolder(t, "teacher", func(c map[string]any) { c["max_position_embeddings"] = 31 }, nil)
 		}, []string{"data.sequence_length: have 32, the teacher has 31 positions"}},
-		"short":       {func(c *config.Config) { c.Data.SequenceLength = 1 }, []string{"sequence_length", "at least 2"}},
-		"loss":        {func(c *config.Config) { c.Loss = only("forwardkl") }, []string{"forwardkl", "forward_kl"}},
-		"parameter":   {func(c *config.Config) { c.Loss[0].Values = map[string]float64{"beta": 1} }, []string{"forward_kl", "beta"}},
-		"range":       {func(c *config.Config) { c.Loss = only("skew_kl"); c.Loss[0].Values = map[string]float64{"alpha": 2} }, []string{"skew_kl", "alpha"}},
-		"temperature": {func(c *config.Config) { c.Loss[1].Temperature = 2 }, []string{"cross_entropy", "temperature"}},
-		"schedule":    {func(c *config.Config) { c.Train.Schedule.Name = "zigzag" }, []string{"train.schedule", "zigzag"}},
-		"optimizer":   {func(c *config.Config) { c.Train.Optimizer.Name = "magic" }, []string{"train.optimizer", "magic"}},
+		"short":                      {func(c *config.Config) { c.Data.SequenceLength = 1 }, []string{"sequence_length", "at least 2"}},
+		"loss":                       {func(c *config.Config) { c.Loss = only("forwardkl") }, []string{"forwardkl", "forward_kl"}},
+		"parameter":                  {func(c *config.Config) { c.Loss[0].Values = map[string]float64{"beta": 1} }, []string{"forward_kl", "beta"}},
+		"range":                      {func(c *config.Config) { c.Loss = only("skew_kl"); c.Loss[0].Values = map[string]float64{"alpha": 2} }, []string{"skew_kl", "alpha"}},
+		"temperature":                {func(c *config.Config) { c.Loss[1].Temperature = 2 }, []string{"cross_entropy", "temperature"}},
+		"schedule":                   {func(c *config.Config) { c.Train.Schedule.Name = "zigzag" }, []string{"train.schedule", "zigzag"}},
+		"optimizer":                  {func(c *config.Config) { c.Train.Optimizer.Name = "magic" }, []string{"train.optimizer", "magic"}},
+		"a key of losses on layers":  {func(c *config.Config) { c.Loss[0].Layer = 1 }, []string{"loss forward_kl: layer belongs to losses on layers"}},
+		"a key of other losses":      {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].RelationHeads = 2 }, []string{"loss hidden_mse: relation_heads belongs to relation_kl"}},
+		"a choice of other losses":   {func(c *config.Config) { c.Loss = only("hidden_cosine"); c.Loss[0].Normalize = true }, []string{"hidden_cosine", "normalize"}},
+		"labels of layers":           {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Positions = "labels" }, []string{"loss hidden_mse: positions: labels belongs to losses on logits"}},
+		"a layer of the teacher":     {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Layer = 5 }, []string{"loss hidden_mse: layers: of the teacher: have layer 5, want 0 to 4"}},
+		"features without a teacher": {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Teacher.Path = "" }, []string{"loss hidden_mse compares with a teacher: set teacher.path"}},
 		"end token": {func(c *config.Config) {
 			c.Data.Train[0].AppendEOS = "true"
 			for _, dir := range []string{c.Teacher.Path, c.Student.Path} {

@@ -60,7 +60,7 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 					clear(grad)
 					each(grad, in, func(int, F) {})
 				},
-			}, in...)
+			}, g.forBackward(in[0]), in[1], in[2], in[3])
 			return gorgonia.Nodes{dx, nil, nil, nil}, g.err
 		},
 	}, f.Student, f.Teacher, g.Inputs.Attended, g.Inputs.Positions)

@@ -4,7 +4,7 @@ import (
 	"kdistill/internal/kernel"
 )
 
-// attention_mse: Σ_j (q_j − p_j)² over the keys that a query sees, q and p the attention probabilities; with on: scores, mean_j (z_j − y_j)² of
+// attention_mse: Σ_j (q_j − p_j)² over the keys that a query sees, q and p the attention probabilities; with compare: scores, mean_j (z_j − y_j)² of
 // the scores before the softmax.
 // ∂/∂z_i = q_i (g_i − Σ_j q_j g_j), g = 2 (q − p); on scores 2 (z_i − y_i)/keys.
 func init() {
@@ -14,11 +14,11 @@ func init() {
 		Paper:   "Jiao et al. 2020 (TinyBERT), arXiv:1909.10351",
 		Rows:    Scores,
 		Teacher: true,
-		Choices: []Choice{{Name: "on", Values: []string{"probabilities", "scores"}, Doc: "what is compared; of scores before the softmax the mean over keys"}},
+		Choices: []Choice{{Name: "compare", Values: []string{"probabilities", "scores"}, Doc: "what is compared; of scores before the softmax the mean over keys"}},
 	}, attentionMSE[float32], attentionMSE[float64], func(x position) float64 {
 		value := 0.0
 		for i, z := range x.student {
-			if x.choices["on"] == "scores" {
+			if x.choices["compare"] == "scores" {
 				value += (z - x.teacher[i]) * (z - x.teacher[i]) / float64(len(x.student))
 			} else {
 				value += (x.q[i] - x.p[i]) * (x.q[i] - x.p[i])
@@ -29,7 +29,7 @@ func init() {
 }
 
 func attentionMSE[F kernel.Float](p Params) Row[F] {
-	if p.Choices["on"] == "scores" {
+	if p.Choices["compare"] == "scores" {
 		return logitMSE[F](p)
 	}
 	return rowOf(1, func(w *work[F], grad []F, scale F, _ int) F {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 
 	"gorgonia.org/tensor"
 	"kdistill/internal/graph"
@@ -98,6 +99,13 @@ func (f *Flat[F]) Range(i int) (from, to int) {
 		from += tensor.Shape(f.Specs[j].Shape).TotalSize()
 	}
 	return from, from + tensor.Shape(f.Specs[i].Shape).TotalSize()
+}
+
+// With returns parameters with the same values and further ones, all zero, behind them.
+func (f *Flat[F]) With(specs ...Spec) *Flat[F] {
+	more := NewFlat[F](append(slices.Clone(f.Specs), specs...))
+	copy(more.Values, f.Values)
+	return more
 }
 
 // Initialise draws a fresh model as transformers does (normal weights, unit norms, zero biases). Each parameter has a generator of its own,

@@ -6,10 +6,12 @@ package objective
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/tensor"
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
+	"kdistill/internal/loss"
 	"kdistill/internal/model"
 	"kdistill/internal/nn"
 )
@@ -24,11 +26,12 @@ type Teacher interface {
 
 // Objective is a student with its loss terms. With trained weights every Run adds to their gradients.
 type Objective struct {
-	Model   model.Model
-	Weights nn.Weights
-	Teacher Teacher // nil: no term compares with one
-	Terms   []*graph.Term
-	Arena   *graph.Arena
+	Model    model.Model
+	Weights  nn.Weights // of the model, and the projections of Features
+	Teacher  Teacher    // nil: no term compares with one
+	Terms    []*graph.Term
+	Features []Feature // what the terms on features compare
+	Arena    *graph.Arena
 	// Recompute keeps only the hidden states between layers for the backward pass, which computes the rest again.
 	Recompute bool
 	BF16      bool // as graph.Graph's
@@ -40,7 +43,8 @@ type Objective struct {
 type compiled struct {
 	*graph.Program
 	losses *graph.Losses
-	hidden []float32 // where the teacher's hidden states go
+	want   []model.Feature // of the teacher
+	values [][]float32     // where it goes: leaves of the graph
 }
 
 // Run evaluates the terms on a batch: the result holds each term's value at each position until the next Run.
@@ -50,12 +54,8 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	if err != nil {
 		return nil, err
 	}
-	if o.Teacher != nil {
-		hidden, err := o.Teacher.Hidden(ctx, batch)
-		if err != nil {
-			return nil, fmt.Errorf("teacher: %w", err)
-		}
-		copy(c.hidden, hidden) // its own memory is about to be used by the student
+	if err := c.listen(ctx, o.Teacher, batch); err != nil {
+		return nil, fmt.Errorf("teacher: %w", err)
 	}
 	if err := c.Run(ctx, FeedOf(batch, o.Model.Info())); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -63,13 +63,49 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	return c.losses, nil
 }
 
-// Bytes is the memory that intermediate values take at b rows of t positions.
+// listen copies what the teacher says about the batch: its own memory is about to be used by the student.
+func (c *compiled) listen(ctx context.Context, t Teacher, batch *data.Batch) error {
+	var values [][]float32
+	var err error
+	switch {
+	case len(c.want) == 0:
+	case len(c.want) == 1 && c.want[0].Rows == loss.Logits:
+		values = make([][]float32, 1)
+		values[0], err = t.Hidden(ctx, batch)
+	default:
+		values, err = t.(Featured).Features(ctx, batch, c.want)
+	}
+	if err != nil {
+		return err
+	}
+	for i, v := range values {
+		copy(c.values[i], v)
+	}
+	return nil
+}
+
+// leaf adds a place for a feature of the teacher's, [B*T, width], or finds the one that is there.
+func (c *compiled) leaf(b *nn.Builder, f model.Feature, width int) *graph.Node {
+	name := fmt.Sprintf("teacher's feature %v", f)
+	i := slices.Index(c.want, f)
+	if i < 0 {
+		i = len(c.want)
+		c.want, c.values = append(c.want, f), append(c.values, make([]float32, b.Rows()*width))
+	}
+	return b.Leaf(name, tensor.New(tensor.WithShape(b.Rows(), width), tensor.WithBacking(c.values[i])))
+}
+
+// Bytes is the memory that intermediate values take at b rows of t positions, those of the teacher that are copied included.
 func (o *Objective) Bytes(b, t int) (int, error) {
 	c, err := o.compile(graph.Shape{B: b, T: t}, &graph.Arena{})
 	if err != nil {
 		return 0, err
 	}
-	return c.Bytes() + 4*len(c.hidden), c.Close()
+	n := c.Bytes()
+	for _, v := range c.values {
+		n += 4 * len(v)
+	}
+	return n, c.Close()
 }
 
 func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error) {
@@ -84,23 +120,29 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 	}
 	c := &compiled{}
 	var teacher *graph.Teacher
-	if o.Teacher != nil {
+	if o.Teacher != nil && slices.ContainsFunc(o.Terms, comparesLogits) {
 		head, width, err := o.Teacher.Head()
 		if err != nil {
 			return nil, fmt.Errorf("teacher: %w", err)
 		}
-		c.hidden = make([]float32, s.B*s.T*width)
-		teacher = &graph.Teacher{Head: head, Hidden: b.Leaf("teacher's hidden states",
-			tensor.New(tensor.WithShape(s.B*s.T, width), tensor.WithBacking(c.hidden)))}
+		teacher = &graph.Teacher{Head: head, Hidden: c.leaf(b, model.Feature{}, width)}
+	}
+	features, err := o.features(b, out, c)
+	if err != nil {
+		return nil, err
 	}
 	if b.Err() != nil {
 		return nil, b.Err()
 	}
 	var cost *graph.Node
-	cost, c.losses = b.Loss(out.Final(), out.Head, teacher, o.Terms)
-	var err error
+	cost, c.losses = b.Loss(out.Final(), out.Head, teacher, o.Terms, features...)
 	c.Program, err = b.Compile(arena, cost)
 	return c, err
+}
+
+// comparesLogits reports whether a term may read the teacher's logits.
+func comparesLogits(t *graph.Term) bool {
+	return t.Loss.Rows == loss.Logits && (t.Loss.Teacher || t.Loss.Metric)
 }
 
 // Close frees the programs.

@@ -4,6 +4,7 @@ package teacher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gorgonia.org/tensor"
@@ -14,49 +15,70 @@ import (
 	"kdistill/internal/objective"
 )
 
-// Live runs a frozen model in a graph of its own. It implements objective.Teacher.
+// Live runs a frozen model in a graph of its own. It implements objective.Featured.
 type Live struct {
 	Model   model.Model
 	Weights nn.Weights
 	Arena   *graph.Arena // may be the student's: they never run at the same time
 	BF16    bool         // as graph.Graph's
 
-	programs graph.ByShape[*compiled]
+	programs map[string]*graph.ByShape[*compiled] // by what is wanted of them
 }
 
 type compiled struct {
 	*graph.Program
-	out model.Outputs
+	wanted []*graph.Node
 }
 
-var _ objective.Teacher = (*Live)(nil)
+var _ objective.Featured = (*Live)(nil)
 
 // Head returns the model's output head and the width of what it reads.
 func (l *Live) Head() (graph.Head, int, error) {
-	c, err := l.at(graph.Shape{B: 1, T: 1})
-	if err != nil {
-		return graph.Head{}, 0, err
+	b := &nn.Builder{Graph: graph.New(tensor.Float32, 1, 1), Weights: l.Weights}
+	out := l.Model.Forward(b)
+	if b.Err() != nil {
+		return graph.Head{}, 0, b.Err()
 	}
-	return c.out.Head, c.out.Head.Weight.Shape[1], nil
+	return out.Head, out.Head.Weight.Shape[1], nil
 }
+
+// Shapes returns the model's outputs for a single position, without values.
+func (l *Live) Shapes() (model.Outputs, error) { return model.Shapes(l.Model) }
 
 // Hidden runs the model on the batch. The hidden states lie in the arena and are valid until the next program runs there.
 func (l *Live) Hidden(ctx context.Context, batch *data.Batch) ([]float32, error) {
-	c, err := l.at(graph.Shape{B: batch.B, T: batch.T})
+	values, err := l.Features(ctx, batch, []model.Feature{{}})
+	if err != nil {
+		return nil, err
+	}
+	return values[0], nil
+}
+
+// Features runs the model on the batch, as far as what is wanted needs it. The values lie in the arena as those of Hidden.
+func (l *Live) Features(ctx context.Context, batch *data.Batch, want []model.Feature) ([][]float32, error) {
+	key := fmt.Sprint(want)
+	if l.programs[key] == nil {
+		if l.programs == nil {
+			l.programs = map[string]*graph.ByShape[*compiled]{}
+		}
+		l.programs[key] = &graph.ByShape[*compiled]{}
+	}
+	s := graph.Shape{B: batch.B, T: batch.T}
+	c, err := l.programs[key].At(s, func() (*compiled, error) { return l.compile(s, want) })
 	if err != nil {
 		return nil, err
 	}
 	if err := c.Run(ctx, objective.FeedOf(batch, l.Model.Info())); err != nil {
 		return nil, err
 	}
-	return c.Value(c.out.Final()).Float32s(), nil
+	values := make([][]float32, len(want))
+	for i, n := range c.wanted {
+		values[i] = c.Value(n).Float32s()
+	}
+	return values, nil
 }
 
-func (l *Live) at(s graph.Shape) (*compiled, error) {
-	return l.programs.At(s, func() (*compiled, error) { return l.compile(s) })
-}
-
-func (l *Live) compile(s graph.Shape) (*compiled, error) {
+func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
 	if want := l.Model.Info().Positions; s.T > want {
 		return nil, fmt.Errorf("sequence of %d tokens: it has %d positions", s.T, want)
 	}
@@ -66,9 +88,25 @@ func (l *Live) compile(s graph.Shape) (*compiled, error) {
 	if b.Err() != nil {
 		return nil, b.Err()
 	}
-	p, err := b.Compile(l.Arena, nil, out.Final())
-	return &compiled{p, out}, err
+	c := &compiled{}
+	for _, f := range want {
+		n, err := out.Feature(f)
+		if err != nil {
+			return nil, err
+		}
+		c.wanted = append(c.wanted, n)
+	}
+	var err error
+	c.Program, err = b.Compile(l.Arena, nil, c.wanted...)
+	return c, err
 }
 
 // Close frees the programs.
-func (l *Live) Close() error { return l.programs.Close() }
+func (l *Live) Close() error {
+	var errs []error
+	for _, p := range l.programs {
+		errs = append(errs, p.Close())
+	}
+	l.programs = nil
+	return errors.Join(errs...)
+}

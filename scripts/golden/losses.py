@@ -92,7 +92,7 @@ add("hidden_mse", {}, 1, False, lambda z: F.mse_loss(F.normalize(z, dim=-1), F.n
 add("hidden_cosine", {}, 1, False,
     lambda z: F.cosine_embedding_loss(z, teacher, torch.ones(ROWS), reduction="none"))
 add("attention_mse", {}, 1, False, lambda z: F.mse_loss(F.softmax(z, -1), F.softmax(teacher, -1), reduction="none").sum(-1))
-add("attention_mse", {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1), {"on": "scores"})
+add("attention_mse", {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1), {"compare": "scores"})
 for name in ["attention_kl", "relation_kl"]:
     add(name, {}, 1, False, lambda z: kl(F.log_softmax(teacher, -1), F.log_softmax(z, -1)))
 
