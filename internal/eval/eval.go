@@ -1,6 +1,6 @@
-// Package eval measures a language model on documents, alone or against a teacher.
+// Package eval measures a model on documents, alone or against a teacher: what it predicts are tokens, classes or a number.
 //
-// Every figure is a mean over predicted tokens with a standard error clustered by document; generation tasks are not here.
+// Every figure has a standard error: that of a mean over predicted tokens is clustered by document. Generation tasks are not here.
 package eval
 
 import (
@@ -19,25 +19,28 @@ import (
 	"kdistill/internal/objective"
 )
 
-// Figure is a mean over tokens and its standard error, clustered by document.
+// Figure is a value and its standard error.
 type Figure struct{ Value, Stderr float64 }
 
 // Document is what was measured on one document.
 type Document struct {
 	Index  int     // in the data set
-	NLL    float64 // nats per token
-	Tokens int     // predicted tokens
+	NLL    float64 // nats per token, or of the class; NaN of a number
+	Tokens int     // predicted tokens; 1 where the document has a class or a number
+
+	Label, Prediction float64 // the class, or the number; 0 of a language model
 }
 
 // Result is what Evaluate measured.
 type Result struct {
+	Generates       bool                  // the tokens are a language model's: they have a perplexity
 	Figures         map[string]Figure     // by metric
 	Percentiles     map[string][4]float64 // 50th, 90th, 99th percentile and maximum, of the divergences
 	BitsPerByte     *Figure               // nil: the source bytes are not known
 	Tokens          int                   // predicted
 	Bytes           int                   // of the source that the predicted tokens cover
 	Documents       []Document            // in the data set's order
-	TokensPerSecond float64               // predicted tokens by wall time
+	TokensPerSecond float64               // predicted tokens, or documents, by wall time
 }
 
 // Perplexity is e to the mean nll; its error by the delta method.
@@ -49,17 +52,17 @@ func (r *Result) Perplexity() Figure {
 
 // JSON lists every figure under its public name, with its standard error under name_stderr; null where it can't be known.
 func (r *Result) JSON() map[string]any {
-	out := map[string]any{
-		"tokens": r.Tokens, "documents": len(r.Documents), "tokens_per_second": r.TokensPerSecond,
-		"bytes": nil, "bits_per_byte": nil, "bits_per_byte_stderr": nil,
-	}
+	out := map[string]any{"documents": len(r.Documents), "tokens": r.Tokens, "tokens_per_second": r.TokensPerSecond}
 	put := func(name string, f Figure) {
 		out[name], out[name+"_stderr"] = number(f.Value), number(f.Stderr)
 	}
 	for name, f := range r.Figures {
 		put(name, f)
 	}
-	put("perplexity", r.Perplexity())
+	if r.Generates {
+		put("perplexity", r.Perplexity())
+		out["bytes"], out["bits_per_byte"], out["bits_per_byte_stderr"] = nil, nil, nil
+	}
 	if r.BitsPerByte != nil {
 		out["bytes"] = r.Bytes
 		put("bits_per_byte", *r.BitsPerByte)
@@ -82,21 +85,32 @@ func number(x float64) any {
 type Evaluator struct {
 	objective objective.Objective
 	metrics   []definition
+	kind      kinds
 }
 
 // New makes an evaluator over a model's weights. teacher may be nil.
 func New(m model.Model, weights nn.Weights, teacher objective.Teacher, arena *graph.Arena) (*Evaluator, error) {
-	e := &Evaluator{objective: objective.Objective{Model: m, Weights: weights, Teacher: teacher, Arena: arena}}
+	info := m.Info()
+	e := &Evaluator{
+		objective: objective.Objective{Model: m, Weights: weights, Teacher: teacher, Arena: arena},
+		kind:      kindOf(info),
+	}
 	for _, metric := range registry {
-		if metric.teacher && teacher == nil {
+		if !metric.fits(info, teacher != nil) {
 			continue
 		}
-		row, err := metric.row()
+		row, err := predictions()
+		if metric.row != nil {
+			row, err = metric.row()
+		}
 		if err != nil {
 			return nil, err
 		}
 		e.metrics = append(e.metrics, metric)
 		e.objective.Terms = append(e.objective.Terms, &graph.Term{Loss: row})
+	}
+	if len(e.metrics) == 0 {
+		return nil, fmt.Errorf("%s has no head: nothing that it predicts could be measured", info.Class)
 	}
 	return e, nil
 }
@@ -132,6 +146,7 @@ func (e *Evaluator) Run(ctx context.Context, source *data.Source, rows int, prog
 		}
 	}
 	r := sums.result(e.metrics)
+	r.Generates = e.kind&tokens != 0
 	r.TokensPerSecond = float64(r.Tokens) / time.Since(start).Seconds()
 	return r, nil
 }
@@ -146,6 +161,7 @@ type sums struct {
 // totals of one document.
 type totals struct {
 	values        []float64
+	label         float64 // of its last token
 	tokens, bytes int
 }
 
@@ -165,6 +181,9 @@ func (s *sums) add(metrics []definition, values [][]float64, b *data.Batch) erro
 			s.documents[b.Documents[i]] = d
 		}
 		d.tokens++
+		if d.label = float64(label); b.Targets != nil {
+			d.label = float64(b.Targets[i])
+		}
 		if b.Bytes != nil {
 			d.bytes += int(b.Bytes[i])
 		}
@@ -189,22 +208,30 @@ func (s *sums) result(metrics []definition) *Result {
 		order = append(order, i)
 	}
 	slices.Sort(order)
-	tokens, bytes := make([]float64, len(order)), make([]float64, len(order))
+	tokens, bytes, labels := make([]float64, len(order)), make([]float64, len(order)), make([]float64, len(order))
 	for i, index := range order {
 		d := s.documents[index]
-		tokens[i], bytes[i] = float64(d.tokens), float64(d.bytes)
+		tokens[i], bytes[i], labels[i] = float64(d.tokens), float64(d.bytes), d.label
 		r.Tokens += d.tokens
 		r.Bytes += d.bytes
+		r.Documents = append(r.Documents, Document{Index: int(index), NLL: math.NaN(), Tokens: d.tokens})
 	}
 	for j, m := range metrics {
 		values := make([]float64, len(order))
 		for i, index := range order {
 			values[i] = s.documents[index].values[j]
 		}
+		if m.score != nil {
+			r.Figures[m.name] = m.score(values, labels)
+			for i := range r.Documents {
+				r.Documents[i].Label, r.Documents[i].Prediction = labels[i], values[i]
+			}
+			continue
+		}
 		r.Figures[m.name] = ratio(values, tokens)
 		if m.name == "nll" {
-			for i, index := range order {
-				r.Documents = append(r.Documents, Document{Index: int(index), NLL: values[i] / tokens[i], Tokens: int(tokens[i])})
+			for i := range order {
+				r.Documents[i].NLL = values[i] / tokens[i]
 			}
 			if s.bytes && r.Bytes > 0 {
 				f := ratio(values, bytes)

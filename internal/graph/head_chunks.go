@@ -5,6 +5,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"kdistill/internal/kernel"
+	"kdistill/internal/loss"
 )
 
 // chunks evaluates head and losses for some positions at a time: products, a pass over each row of logits that leaves their gradient in their place, products.
@@ -13,6 +14,7 @@ type chunks[F kernel.Float] struct {
 	student, teacher     *projection[F] // teacher nil: none
 	train                bool
 	labelled, unlabelled *counting[F]
+	targets              []int // terms with a target, which count where there is a label
 
 	sizes []int // of the working memory's parts
 	spare sync.Pool
@@ -35,6 +37,11 @@ func (c *chunks[F]) plan(n int) int {
 	}
 	c.chunk = min(n, max(headRows, headBudget/perRow/32*32))
 	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
+	for _, i := range c.logits {
+		if c.Terms[i].Loss.Target {
+			c.targets = append(c.targets, i)
+		}
+	}
 	c.values = make([]float64, c.chunk*len(c.logits))
 	c.spare.New = func() any { row := make([]F, s.vocab); return &row }
 	c.each = c.row
@@ -94,21 +101,43 @@ func (c *chunks[F]) row(r int) {
 	if label < 0 {
 		terms = c.unlabelled
 	}
+	target := c.target(z, position, label)
 	values := c.values[r*len(c.logits):][:len(terms.terms)]
 	switch {
 	case !c.train:
 		terms.sum.Row(values, nil, nil, z, y, label)
 	case s.softcap == 0:
 		terms.sum.Row(values, z, terms.scales, z, y, label)
+		if target != nil {
+			kernel.Add(z, z, target)
+		}
 	default: // the way back needs the logits
 		dz := c.spare.Get().(*[]F)
 		terms.sum.Row(values, *dz, terms.scales, z, y, label)
+		if target != nil {
+			kernel.Add(*dz, *dz, target)
+		}
 		kernel.SoftcapBackward(z, *dz, z, s.softcap)
 		c.spare.Put(dz)
 	}
 	for j, i := range terms.terms {
 		c.Values[i][position] = values[j]
 	}
+}
+
+// target evaluates the terms with a target at a position and returns their gradient, nil: none.
+func (c *chunks[F]) target(z []F, position int32, label int) (dz []F) {
+	if label < 0 || len(c.targets) == 0 {
+		return nil
+	}
+	if c.train {
+		dz = make([]F, len(z))
+	}
+	for _, i := range c.targets {
+		t := c.Terms[i]
+		c.Values[i][position] = float64(loss.Value(t.Loss, dz, F(t.Scale), z, []F{F(t.Targets[position])}, label))
+	}
+	return dz
 }
 
 func (c *chunks[F]) operations([]gorgonia.Value) float64 {

@@ -98,8 +98,8 @@ func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
 func TestHeadOfEveryLoss(t *testing.T) {
 	for _, name := range loss.Names() {
 		definition, _ := loss.Lookup(name)
-		if definition.Rows != loss.Logits {
-			continue // see features_test.go
+		if definition.Rows != loss.Logits || definition.Target {
+			continue // see features_test.go and TestTargets
 		}
 		for _, teacherVocab := range []int{0, 7, 5, 9} { // the student's is 7
 			if definition.Teacher && teacherVocab == 0 {
@@ -122,6 +122,20 @@ func TestHeadOfSeveralTerms(t *testing.T) {
 			&Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25},
 			&Term{Loss: newLoss(t, "forward_kl"), Attended: true, Scale: 0.5},
 			&Term{Loss: newLoss(t, "logit_mse"), Scale: 0.125}).check(t)
+	}
+}
+
+// TestTargets: a loss with targets sees the number of its own position, beside losses that see the teacher's row or none.
+func TestTargets(t *testing.T) {
+	ce, mse := &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "mse"), Scale: 0.5}
+	for _, teacherVocab := range []int{0, 1} {
+		c := newHeadCase(2, 5, false, 1, teacherVocab, ce, mse)
+		mse.Targets = make([]float32, len(c.feed.Labels))
+		for i := range mse.Targets {
+			c.feed.Labels[i] = min(c.feed.Labels[i], 0)
+			mse.Targets[i] = float32(i) - 4.5
+		}
+		c.check(t)
 	}
 }
 
@@ -319,7 +333,7 @@ func (c *headCase) check(t *testing.T) {
 		for k, term := range c.terms {
 			want := 0.0
 			if label := c.feed.Labels[i]; label >= 0 || term.Attended && c.feed.Attended[i] != 0 {
-				want = termValue(term, dz, z, y, int(label))
+				want = termValue(term, dz, z, y, i, int(label))
 			}
 			if have := c.losses.Values[k][i]; math.Abs(have-want) > 1e-13 {
 				t.Errorf("term %d, position %d: have %v, want %v", k, i, have, want)
@@ -356,7 +370,10 @@ func (c *headCase) check(t *testing.T) {
 }
 
 // termValue is a term over the ids that both models have.
-func termValue(term *Term, dz, z, y []float64, label int) float64 {
+func termValue(term *Term, dz, z, y []float64, at, label int) float64 {
+	if term.Loss.Target {
+		return term.Loss.Row64(dz, term.Scale, z, []float64{float64(term.Targets[at])}, label)
+	}
 	if !term.Loss.Teacher {
 		return term.Loss.Row64(dz, term.Scale, z, nil, label)
 	}

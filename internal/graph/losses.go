@@ -14,6 +14,7 @@ type Term struct {
 	Attended bool // count every real token, not only those with a label; a term on features always does
 	First    bool // of a term on features: count the first token of each document only
 	Scale    float64
+	Targets  []float32 // [N]; where the loss has a target, the number for each position; read at every run
 }
 
 // Losses are the terms of an objective. Those on logits are fused with the head, which never holds logits of more than a chunk of positions.
@@ -119,7 +120,7 @@ func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *c
 	c := &counting[F]{}
 	var losses []*loss.Loss
 	for _, i := range l.logits {
-		if t := l.Terms[i]; label || t.Attended {
+		if t := l.Terms[i]; !t.Loss.Target && (label || t.Attended) {
 			c.terms, losses = append(c.terms, i), append(losses, t.Loss)
 		}
 	}

@@ -57,6 +57,7 @@ type Definition struct {
 	Name, Doc, Paper string
 	Rows             Rows
 	Teacher          bool // compares with the teacher's row
+	Target           bool // compares with a number that the document comes with, which stands in place of the teacher's row
 	Temperature      bool // takes a temperature other than 1
 	Metric           bool // a figure of evaluation: a Row without gradient, which ignores grad
 	Params           []Param
@@ -156,7 +157,7 @@ func (l *Loss) factor() float64 {
 // Value evaluates a loss by its Row of the type F on the ids that it compares: the first min(len(student), len(teacher)). grad may be nil.
 func Value[F kernel.Float](l *Loss, grad []F, scale F, student, teacher []F, label int) F {
 	switch {
-	case l.Teacher:
+	case l.Teacher || l.Target:
 		n := min(len(student), len(teacher))
 		student, teacher = student[:n], teacher[:n]
 		if grad != nil {

@@ -57,6 +57,12 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	if err := c.listen(ctx, o.Teacher, batch); err != nil {
 		return nil, fmt.Errorf("teacher: %w", err)
 	}
+	for _, t := range o.Terms {
+		if t.Loss.Target && batch.Targets == nil {
+			return nil, fmt.Errorf("loss %s: the documents come with no numbers to predict", t.Loss.Name)
+		}
+		t.Targets = batch.Targets
+	}
 	if err := c.Run(ctx, FeedOf(batch, o.Model.Info())); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}

@@ -76,7 +76,8 @@ def add(name, values, temperature, t2, loss, choices=None):
 for smoothing in [0.0, 0.1, 0.5, 1.0]:
     add("cross_entropy", {"label_smoothing": smoothing}, 1, False,
         lambda z: F.cross_entropy(z, labels, reduction="none", label_smoothing=smoothing))
-add("logit_mse", {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1))
+for name in ["logit_mse", "mse"]:  # the same, of the teacher's logits and of targets
+    add(name, {}, 1, False, lambda z: F.mse_loss(z, teacher, reduction="none").mean(-1))
 for name, (parameter, settings, divergence) in DIVERGENCES.items():
     for setting in settings:
         for temperature, t2 in [(1, False), (2, False), (2, True), (3, True)]:
