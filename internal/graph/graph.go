@@ -219,9 +219,9 @@ func (p *Program) Run(ctx context.Context, f Feed) error {
 // Bytes is the memory that the program's intermediate values take.
 func (p *Program) Bytes() int { return p.plan.size * int(p.g.dtype.Size()) }
 
-// Close frees the machine.
+// Close frees the machine, and lets go of the arena's memory at once: gorgonia's machine has a finalizer, which keeps it for a while.
 func (p *Program) Close() error {
-	delete(p.arena.bound, p)
+	p.unbind()
 	return p.machine.Close()
 }
 

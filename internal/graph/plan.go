@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sort"
 
@@ -32,11 +33,13 @@ func (a *Arena) grow(dtype tensor.Dtype) {
 	for p := range a.bound {
 		p.unbind()
 	}
+	a.single, a.double = nil, nil
+	if have > 0 {
+		debug.FreeOSMemory() // or the process would hold the old memory beside the new
+	}
 	if dtype == tensor.Float64 {
-		a.double = nil
 		a.double = make([]float64, a.want)
 	} else {
-		a.single = nil
 		a.single = make([]float32, a.want)
 	}
 }
@@ -169,10 +172,14 @@ func (p *Program) bind() {
 
 // unbind lets go of the arena's memory: ops, gorgonia's nodes and the machine's registers hold the tensors.
 func (p *Program) unbind() {
-	for n := range p.plan.offset {
+	for _, n := range p.plan.order {
 		o := p.g.byNode[n]
-		o.out = nil
-		gorgonia.WithValue(tensor.New(tensor.Of(p.g.dtype), tensor.WithShape(slices.Repeat([]int{1}, len(o.shape))...)))(n)
+		if _, planned := p.plan.offset[n]; planned {
+			o.out = nil
+		} else if o != nil || len(childrenOf(p.g.expr, n)) == 0 {
+			continue // a leaf, a gradient sink, a scalar: not in the arena; gorgonia's own sums may be, in place of an operand
+		}
+		gorgonia.WithValue(tensor.New(tensor.Of(p.g.dtype), tensor.WithShape(slices.Repeat([]int{1}, n.Dims())...)))(n)
 	}
 	for o := range p.plan.memory {
 		o.memory = nil

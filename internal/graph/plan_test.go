@@ -350,24 +350,32 @@ func TestArenaGrows(t *testing.T) {
 	}
 }
 
-// TestArenaIsLetGo: when the arena grows nobody holds on to the old memory.
+// TestArenaIsLetGo: when the arena grows nobody holds on to the old memory, neither programs that live on nor closed ones.
 func TestArenaIsLetGo(t *testing.T) {
-	arena := &Arena{}
-	var last weak.Pointer[float32]
-	for i := range 4 {
-		f := newFixture(tensor.Float32, 1, 10*(i+1))
-		g := New(f.dtype, f.b, f.t)
-		p, err := g.Compile(arena, dot(g, g.Linear(f.matrix(g, trained, "x", 8), []*Node{f.weight(g, trained, "w", 8, 8)}, []*Node{nil}, false, nil)))
-		if err != nil {
-			t.Fatal(err)
+	for seed := range uint64(8) {
+		arena := &Arena{}
+		var last weak.Pointer[float32]
+		for i := range 4 {
+			f := newFixture(tensor.Float32, 2, 5*(i+1))
+			f.std = 0.4
+			g := New(f.dtype, f.b, f.t)
+			var nodes []*Node
+			p, err := g.Compile(arena, randomGraph(t, f, seed, &nodes)(g, trained), nodes[len(nodes)/2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.run(t, p)
+			runtime.GC()
+			if i > 0 && last.Value() != nil {
+				t.Fatalf("seed %d: the memory from before the arena grew is still held", seed)
+			}
+			last = weak.Make(&arena.single[0])
+			if i%2 == 0 {
+				p.Close()
+			} else {
+				defer p.Close()
+			}
 		}
-		defer p.Close()
-		f.run(t, p)
-		runtime.GC()
-		if i > 0 && last.Value() != nil {
-			t.Fatal("the memory from before the arena grew is still held")
-		}
-		last = weak.Make(&arena.single[0])
 	}
 }
 
