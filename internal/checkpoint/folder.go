@@ -58,6 +58,14 @@ func Open(dir string) (*Folder, error) {
 	return f, nil
 }
 
+// Bytes is the size of the mapped files.
+func (f *Folder) Bytes() (n int64) {
+	for _, file := range f.files {
+		n += file.Bytes()
+	}
+	return n
+}
+
 func (f *Folder) openWeights() error {
 	if exists(filepath.Join(f.Dir, weightsFile)) { // comes before an index in transformers too
 		return f.openFile(weightsFile)

@@ -136,20 +136,42 @@ func readTrained(t Tensors, m model.Model, optional []string, seed uint64) (flat
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := match(t, m.Info(), specs, optional)
-	if err != nil {
-		return nil, nil, err
-	}
-	flat = model.NewFlat[float32](specs)
-	for i, x := range found {
+	i := -1
+	err = read(t, m, optional, func(spec model.Spec, x safetensors.Tensor) error {
+		if i++; i == 0 { // not before the files are known to hold as much as config.json tells
+			flat = model.NewFlat[float32](specs)
+		}
 		if x.Data == nil {
 			flat.InitialiseOne(i, seed)
-			fresh = append(fresh, specs[i].Name)
-		} else if err := x.Float32s(flat.View(i)); err != nil {
-			return nil, nil, err
+			fresh = append(fresh, spec.Name)
+			return nil
+		}
+		return x.Float32s(flat.View(i))
+	})
+	return flat, fresh, err
+}
+
+// Read hands the tensor of each of a model's parameters to put, in the order of model.Parameters.
+func Read(t Tensors, m model.Model, put func(spec model.Spec, x safetensors.Tensor) error) error {
+	return read(t, m, nil, put)
+}
+
+// read is Read where optional tensors may be missing: put gets them without Data.
+func read(t Tensors, m model.Model, optional []string, put func(spec model.Spec, x safetensors.Tensor) error) error {
+	specs, err := model.Parameters(m)
+	if err != nil {
+		return err
+	}
+	found, err := match(t, m.Info(), specs, optional)
+	if err != nil {
+		return err
+	}
+	for i, spec := range specs {
+		if err := put(spec, found[i]); err != nil {
+			return err
 		}
 	}
-	return flat, fresh, nil
+	return nil
 }
 
 // Storage of a frozen model's weights.

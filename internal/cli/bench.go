@@ -80,8 +80,9 @@ func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
 type measurement struct {
 	Steps      []distill.BenchStep `json:"steps"`
 	Parts      []distill.BenchPart `json:"parts"`
-	Best       float64             `json:"best"`        // operations per second that the processor can do in the run's precision, 0: unknown
-	PeakMemory int64               `json:"peak_memory"` // bytes, 0: unknown
+	Best       float64             `json:"best"`            // operations per second that the processor can do in the run's precision, 0: unknown
+	Expected   int64               `json:"expected_memory"` // bytes, as train --dry-run tells
+	PeakMemory int64               `json:"peak_memory"`     // bytes, 0: unknown
 	memory     [][]string
 	precision  string
 }
@@ -104,7 +105,7 @@ func (o *benchOptions) measure(ctx context.Context, b *distill.Bench) (*measurem
 	}
 	m.Parts, m.PeakMemory = b.Parts(), distill.PeakMemory()
 	var err error
-	m.memory, err = b.Memory()
+	m.memory, m.Expected, err = b.Memory()
 	return m, err
 }
 

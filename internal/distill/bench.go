@@ -2,9 +2,7 @@ package distill
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -117,13 +115,14 @@ func (b *Bench) Peak() float64 {
 	return kernel.Peak()
 }
 
-// Memory is a table of what the run holds. It takes rows from the data.
-func (b *Bench) Memory() ([][]string, error) {
+// Memory is a table of what the run is expected to hold, and the sum in bytes: what --dry-run tells. It takes rows from the data.
+func (b *Bench) Memory() (table [][]string, total int64, err error) {
 	batch, err := b.next(b.run.micro)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return b.run.memory(batch)
+	parts, err := b.run.memory(batch)
+	return memoryTable(parts), int64(totalMemory(parts)), err
 }
 
 // Close frees what NewBench opened.
@@ -139,16 +138,4 @@ func (t *timedOptimizer) Step(params, grads []float32, u optim.Update) {
 	begun := time.Now()
 	t.Optimizer.Step(params, grads, u)
 	t.spent += time.Since(begun)
-}
-
-// PeakMemory is the most memory that this process has taken so far, in bytes; 0 where the system does not tell.
-func PeakMemory() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
-	var kilobytes int64
-	fmt.Sscan(after, &kilobytes)
-	return kilobytes << 10
 }

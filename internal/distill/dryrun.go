@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"kdistill/internal/config"
-	"kdistill/internal/data"
 	"kdistill/internal/report"
 )
 
@@ -29,7 +28,7 @@ func DryRun(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := report.Table(o.Out, memory); err != nil {
+	if err := report.Table(o.Out, memoryTable(memory)); err != nil {
 		return err
 	}
 
@@ -65,33 +64,4 @@ func timed(f func() error) (time.Duration, error) {
 	start := time.Now()
 	err := f()
 	return time.Since(start), err
-}
-
-// memory lists what a run holds, by part.
-func (r *run) memory(batch *data.Batch) ([][]string, error) {
-	intermediate, err := r.objective.Bytes(batch.B, batch.T)
-	if err != nil {
-		return nil, err
-	}
-	weights := 4 * r.student.flat.Count()
-	moments := 0
-	for _, m := range r.optimizer.State() {
-		moments += 4 * len(m.Values)
-	}
-	tokens := 8 * r.dataset.Tokens() // ids and source bytes
-	teacher := 0
-	if r.weights != nil {
-		teacher = r.weights.Bytes()
-	}
-	rows := [][]string{{"memory", ""}}
-	total := 0
-	for _, p := range []struct {
-		name  string
-		bytes int
-	}{{"student's weights", weights}, {"gradients", weights}, {"optimizer's moments", moments}, {"teacher's weights", teacher},
-		{"intermediate values", intermediate}, {"documents", tokens}} {
-		rows = append(rows, []string{p.name, report.Bytes(int64(p.bytes))})
-		total += p.bytes
-	}
-	return append(rows, []string{"together", report.Bytes(int64(total))}), nil
 }

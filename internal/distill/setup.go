@@ -47,6 +47,8 @@ type run struct {
 	schedule  func(step int) float64
 	steps     int
 	micro     int // rows of a micro-batch
+	loaded    int // bytes of Go's heap before the first step
+	unsettle  func()
 	log       io.Writer
 }
 
@@ -73,10 +75,13 @@ func prepare(ctx context.Context, c *config.Config, log io.Writer) (r *run, err 
 	if err := r.plan(); err != nil {
 		return r, err
 	}
-	return r, nil
+	return r, r.settle()
 }
 
 func (r *run) close() error {
+	if r.unsettle != nil {
+		r.unsettle()
+	}
 	var errs []error
 	if r.objective != nil {
 		errs = append(errs, r.objective.Close())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/config"
 	"kdistill/internal/model"
+	"kdistill/internal/safetensors"
 	"kdistill/internal/tokenizer"
 )
 
@@ -125,26 +127,32 @@ func fromLayers(c *config.Config, teacher *checkpoint.Pretrained) (*student, err
 	if err != nil {
 		return nil, err
 	}
-	whole, err := checkpoint.ReadTrained(teacher, teacher.Model)
+	wanted := map[string]int{} // the teacher's names of the student's parameters
+	for i, spec := range s.flat.Specs {
+		wanted[teacherName(spec.Name, info.LayerName, keep)] = i
+	}
+	err = checkpoint.Read(teacher, teacher.Model, func(from model.Spec, x safetensors.Tensor) error {
+		i, ok := wanted[from.Name]
+		if !ok {
+			return nil
+		}
+		delete(wanted, from.Name)
+		if spec := s.flat.Specs[i]; !slices.Equal(from.Shape, spec.Shape) {
+			return fmt.Errorf("%s: have shape %v, the teacher's is %v: with teacher_layers, student.config may change the number of layers only",
+				spec.Name, spec.Shape, from.Shape)
+		}
+		return x.Float32s(s.flat.View(i))
+	})
 	if err != nil {
 		return nil, err
 	}
-	for i, spec := range s.flat.Specs {
-		from := whole.Get(teacherName(spec.Name, info.LayerName, keep))
-		if from == nil && slices.Contains(s.model.Info().HeadTensors, spec.Name) {
-			s.flat.InitialiseOne(i, uint64(c.Train.Seed))
-			s.fresh = append(s.fresh, spec.Name)
-			continue
+	for _, i := range slices.Sorted(maps.Values(wanted)) {
+		name := s.flat.Specs[i].Name
+		if !slices.Contains(s.model.Info().HeadTensors, name) {
+			return nil, fmt.Errorf("%s: the teacher has no such tensor: with teacher_layers, student.config may change the number of layers only", name)
 		}
-		if from == nil {
-			return nil, fmt.Errorf("%s: the teacher has no such tensor: with teacher_layers, student.config may change the number of layers only", spec.Name)
-		}
-		to := s.flat.View(i)
-		if values := from.Value.Float32s(); len(values) == len(to) && from.Shape.Eq(s.flat.Get(spec.Name).Shape) {
-			copy(to, values)
-			continue
-		}
-		return nil, fmt.Errorf("%s: have shape %v, the teacher's is %v: with teacher_layers, student.config may change the number of layers only", spec.Name, spec.Shape, from.Shape)
+		s.flat.InitialiseOne(i, uint64(c.Train.Seed))
+		s.fresh = append(s.fresh, name)
 	}
 	return s, nil
 }

@@ -60,7 +60,7 @@ func TestAddGradient(t *testing.T) {
 	})
 }
 
-// TestSharedGradient has nodes that several others read: gorgonia then sums their gradients by an op of its own, in memory that the plan must leave to it.
+// TestSharedGradient has nodes that several others read, and sums of their gradients.
 func TestSharedGradient(t *testing.T) {
 	f := newFixture(tensor.Float64, 2, 3)
 	f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node {

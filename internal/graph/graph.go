@@ -39,6 +39,9 @@ type Graph struct {
 	cache  *Cache          // nil: every run stands alone
 	layers int             // attention layers so far, for the cache
 
+	gradient map[*Node]*Node   // of a node, the first that its readers gave
+	more     map[*Node][]*Node // and the others
+
 	recompute map[*Node]bool  // whose values the backward pass computes again
 	again     map[*Node]*Node // where it does; nil: the forward pass is being built
 

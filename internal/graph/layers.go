@@ -11,7 +11,7 @@ import (
 // Shapes: N = B*T positions, D width, H query heads, K key-value heads, d head width, F feed-forward width.
 
 // Skip is the residual path round a block: the node that feeds both the block's first op and the Add that closes it.
-// The closing Add hands its gradient to the first op, which adds it to its own: gorgonia then never has two gradients to sum.
+// The closing Add hands its gradient to the first op, which adds it to its own: there is no sum of two gradients to compute then.
 type Skip struct {
 	X    *Node
 	dout *Node

@@ -103,7 +103,38 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, dout *Node) (gorgonia.Nodes, error)
 	if o.back == nil {
 		return nil, fmt.Errorf("%s has no derivative", o.name)
 	}
-	return o.back(in, out, dout)
+	for _, more := range o.g.more[out] {
+		dout = o.g.sumGradients(dout, more)
+	}
+	grads, err := o.back(in, out, dout)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range in {
+		switch {
+		case !o.diff[i]:
+		case o.g.gradient[n] == nil:
+			o.g.gradient[n] = grads[i]
+		default:
+			o.g.more[n] = append(o.g.more[n], grads[i])
+			o.diff[i], grads[i] = false, nil // not gorgonia's to sum: its own op would allocate the result at every run
+		}
+	}
+	return grads, nil
+}
+
+// sumGradients adds up two gradients of a node.
+func (g *Graph) sumGradients(x, y *Node) *Node {
+	return dispatch(g, func() *Node { return sumGradients[float32](g, x, y) }, func() *Node { return sumGradients[float64](g, x, y) })
+}
+
+func sumGradients[F kernel.Float](g *Graph, x, y *Node) *Node {
+	return g.apply(&op{
+		name: "sum of gradients", shape: x.Shape(), inPlace: 1,
+		run: func(out gorgonia.Value, in []gorgonia.Value) {
+			kernel.Add(floats[F](out), floats[F](in[0]), floats[F](in[1]))
+		},
+	}, x, y)
 }
 
 // apply adds a node for o over the operands; o.operands, o.id and o.diff (all false where absent) are filled in.

@@ -81,12 +81,9 @@ func (g *Graph) layout(keep []*Node) (*plan, error) {
 			last[c] = i
 		}
 	}
-	// A node of gorgonia's own (the sum of two gradients) may write its result into an operand's buffer.
-	for i := len(p.order) - 1; i >= 0; i-- {
-		if n := p.order[i]; g.byNode[n] == nil {
-			for _, c := range children(n) {
-				last[c] = max(last[c], last[n])
-			}
+	for _, n := range p.order {
+		if g.byNode[n] == nil && len(children(n)) > 0 {
+			return nil, fmt.Errorf("gorgonia added %v, whose memory is not ours to plan", n)
 		}
 	}
 	for _, n := range keep {
@@ -172,14 +169,10 @@ func (p *Program) bind() {
 
 // unbind lets go of the arena's memory: ops, gorgonia's nodes and the machine's registers hold the tensors.
 func (p *Program) unbind() {
-	for _, n := range p.plan.order {
+	for n := range p.plan.offset {
 		o := p.g.byNode[n]
-		if _, planned := p.plan.offset[n]; planned {
-			o.out = nil
-		} else if o != nil || len(childrenOf(p.g.expr, n)) == 0 {
-			continue // a leaf, a gradient sink, a scalar: not in the arena; gorgonia's own sums may be, in place of an operand
-		}
-		gorgonia.WithValue(tensor.New(tensor.Of(p.g.dtype), tensor.WithShape(slices.Repeat([]int{1}, n.Dims())...)))(n)
+		o.out = nil
+		gorgonia.WithValue(tensor.New(tensor.Of(p.g.dtype), tensor.WithShape(slices.Repeat([]int{1}, len(o.shape))...)))(n)
 	}
 	for o := range p.plan.memory {
 		o.memory = nil

@@ -180,27 +180,19 @@ func TestPlanKeepsApart(t *testing.T) {
 		for i, o := range *ran {
 			when[o] = i
 		}
-		// Life: from the op that writes to the last that reads. The sum of two gradients, gorgonia's own op, may lie in an operand.
+		// Life: from the op that writes to the last that reads.
 		type block struct {
 			name               string
 			from, to, at, size int
 			owner, over        *op // over: the op that may take this memory for its result while it reads it
 		}
-		var lastRead func(n *Node) (last int, taker *op)
-		lastRead = func(n *Node) (last int, taker *op) {
+		lastRead := func(n *Node) (last int, taker *op) {
 			for _, reader := range g.expr.AllNodes() {
 				for i, c := range childrenOf(g.expr, reader) {
 					if c != n {
 						continue
 					}
-					o := g.byNode[reader]
-					if o == nil {
-						if l, k := lastRead(reader); l > last {
-							last, taker = l, k
-						}
-						continue
-					}
-					if when[o] >= last {
+					if o := g.byNode[reader]; when[o] >= last {
 						last, taker = when[o], nil
 						if o.inPlace == i {
 							taker = o

@@ -14,7 +14,7 @@ func (g *Graph) Recompute(kept ...*Node) {
 			return
 		}
 		g.recompute[n] = true
-		for _, c := range childrenOf(g.expr, n) {
+		for _, c := range g.byNode[n].in {
 			add(c)
 		}
 	}
@@ -43,6 +43,7 @@ func (g *Graph) beginBackward(keep []*Node) {
 	for _, n := range keep {
 		delete(g.recompute, n)
 	}
+	g.gradient, g.more = map[*Node]*Node{}, map[*Node][]*Node{}
 	g.again = map[*Node]*Node{}
 }
 
@@ -55,7 +56,7 @@ func (g *Graph) forBackward(n *Node) *Node {
 	if g.again[n] == nil {
 		o := g.byNode[n]
 		// Its run saves the same numbers for the backward op as the first one did.
-		g.again[n] = g.apply(&op{name: o.name, shape: o.shape, inPlace: o.inPlace, run: o.run}, childrenOf(g.expr, n)...)
+		g.again[n] = g.apply(&op{name: o.name, shape: o.shape, inPlace: o.inPlace, run: o.run}, o.in...)
 	}
 	return g.again[n]
 }

@@ -81,6 +81,9 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 // Metadata returns the free-form text map of the header, nil where there is none.
 func (f *File) Metadata() map[string]string { return f.metadata }
 
+// Bytes is the size of the mapping.
+func (f *File) Bytes() int64 { return int64(len(f.mapping)) }
+
 // Close ends the mapping: the Data of every tensor of the file, and views of it, must not be used afterwards.
 func (f *File) Close() error {
 	f.tensors = nil

@@ -154,8 +154,8 @@ def main():
     o = p.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}; threads: {o.threads}; tcmalloc: {tcmalloc() or 'not installed, PyTorch is slower without'}", file=sys.stderr)
 
-    print("| step | kdistill | PyTorch's best ÷ kdistill | stock ÷ kdistill | peak memory, kdistill ÷ PyTorch's best | without imports | losses differ by |\n"
-          "|---|---|---|---|---|---|---|", flush=True)
+    print("| step | kdistill | PyTorch's best ÷ kdistill | stock ÷ kdistill | peak memory, kdistill ÷ PyTorch's best | without imports | as told by --dry-run | losses differ by |\n"
+          "|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as work:
         program = pathlib.Path(work) / "bench"
         subprocess.run(["go", "build", "-o", program, "./scripts/bench"], cwd=ROOT, check=True, env=os.environ | {"CGO_ENABLED": "0"})
@@ -175,7 +175,8 @@ def main():
             ours, best, *stock = sides
             memory = [f"{ours.memory(imports) / best.memory(imports):.2f}" for imports in (True, False)]
             cells = [f"{title}, {rows} × {tokens}", f"{ours.seconds() * 1e3:.0f} ms, {rows * tokens / ours.seconds():.0f} tokens/s, {ours.memory(True):.0f} MB",
-                     f"{best.seconds() / ours.seconds():.2f}", f"{stock[0].seconds() / ours.seconds():.2f}" if stock else "", *memory, f"{worst:.0e}"]
+                     f"{best.seconds() / ours.seconds():.2f}", f"{stock[0].seconds() / ours.seconds():.2f}" if stock else "", *memory, f"{ours.end['expected_memory'] / 1e6:.0f} MB",
+                     f"{worst:.0e}"]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -50,10 +50,15 @@ func run(path string, warmUp int) error {
 			return err
 		}
 	}
+	_, expected, err := b.Memory()
+	if err != nil {
+		return err
+	}
 	return answers.Encode(struct {
 		Parts      []distill.BenchPart `json:"parts"`
 		Best       float64             `json:"best"`
+		Expected   int64               `json:"expected_memory"` // by kdistill train --dry-run
 		PeakMemory int64               `json:"peak_memory"`
 		Imports    int64               `json:"imports"`
-	}{b.Parts(), best, distill.PeakMemory(), started})
+	}{b.Parts(), best, expected, distill.PeakMemory(), started})
 }
