@@ -61,7 +61,8 @@ func (c *chunks[F]) plan(n int) int {
 }
 
 func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
-	for i, part := range []*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher} {
+	parts := []*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher}
+	for i, part := range parts {
 		*part, memory = memory[:c.sizes[i]], memory[c.sizes[i]:]
 	}
 	c.in = in
@@ -85,6 +86,9 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 		}
 	}
 	c.in = nil
+	for _, part := range parts { // the arena may move
+		*part = nil
+	}
 }
 
 // row evaluates the terms at row r of the chunk and puts the gradient of its products in their place.
