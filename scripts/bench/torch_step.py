@@ -27,6 +27,7 @@ def main():
     p.add_argument("--weight-decay", type=float, required=True)
     p.add_argument("--betas", type=float, nargs=2, required=True)
     p.add_argument("--variant", choices=("stock", "best"), required=True)
+    p.add_argument("--bfloat16", action="store_true", help="under autocast")
     o = p.parse_args()
 
     import torch
@@ -56,12 +57,12 @@ def main():
         return model(x, use_cache=False).logits[:, :-1].flatten(0, 1)
 
     def loss(x):
-        z, y = logits(student, x), x[:, 1:].flatten()
+        z, y = logits(student, x).float(), x[:, 1:].flatten()
         value = F.cross_entropy(z, y)
         if teacher is None:
             return value
         with torch.no_grad():
-            p = F.softmax(logits(teacher, x), -1)
+            p = F.softmax(logits(teacher, x).float(), -1)
         return 0.5 * value + 0.5 * F.kl_div(F.log_softmax(z, -1), p, reduction="batchmean")
 
     if best:
@@ -71,7 +72,8 @@ def main():
         begun = time.perf_counter()
         x = batches[i % len(batches)]
         optimizer.zero_grad(set_to_none=True)
-        value = loss(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=o.bfloat16):
+            value = loss(x)
         value.backward()
         optimizer.step()
         value = value.item()
