@@ -12,7 +12,7 @@ import (
 const blockK = 384
 
 // itemPanels is the greatest width, in panels, of an item of Gemm, which is the block of C that one worker computes at a time.
-const itemPanels = 8
+const itemPanels = 12
 
 // Gemm computes C = op(A)·op(B), or C += op(A)·op(B) with accumulate, for row-major matrices with leading dimensions lda, ldb, ldc:
 // op(A) is [m, k] (stored [k, m] with transA), op(B) is [k, n] (stored [n, k] with transB), C is [m, n].
@@ -79,7 +79,11 @@ type gemm[F Float, S Storage] struct {
 // cut chooses the size of items and returns their number. It weighs what items cost, in rows of one panel: beside their products,
 // packing B (once per item) and reading A from memory; and how evenly they go round. No result depends on it.
 func (g *gemm[F, S]) cut() int {
-	const maxStrips, packing, reading, starting, uneven = 64, 10, 0.4, 4000, 0.1
+	const maxStrips, starting, uneven = 64, 4000, 0.1
+	packing, reading := 10.0, 0.4
+	if g.rounded {
+		packing, reading = 16, 1
+	}
 	tile := tileOf[F]()
 	threads := runtime.GOMAXPROCS(0)
 	strips, width := ceil(g.m, tile.rows), ceil(g.n, tile.columns)

@@ -6,9 +6,9 @@ import "unsafe"
 func multiplyStrips[F Float](m, rows, k, n int, a []F, rs, cs int, b panels[F], add bool, c []F, ldc int) {
 	switch pathOf[F]() {
 	case avx512:
-		multiplyAVX512(m, rows, k, n, &f32(a)[0], 4*rs, 4*cs, &f32(b.b)[0], 4*b.stride, 4*b.step, &f32(c)[0], 4*ldc, add)
+		multiplyAVX512(m, rows, k, n, &f32(a)[0], 4*rs, 4*cs, 4*rs*rows, &f32(b.b)[0], 4*b.stride, 4*b.step, &f32(c)[0], 4*ldc, add)
 	case avx2:
-		multiplyAVX2(m, rows, k, n, &f32(a)[0], 4*rs, 4*cs, &f32(b.b)[0], 4*b.stride, 4*b.step, &f32(c)[0], 4*ldc, add)
+		multiplyAVX2(m, rows, k, n, &f32(a)[0], 4*rs, 4*cs, 4*rs*rows, &f32(b.b)[0], 4*b.stride, 4*b.step, &f32(c)[0], 4*ldc, add)
 	default:
 		multiplyPortable(m, rows, k, n, a, rs, cs, b, add, c, ldc)
 	}

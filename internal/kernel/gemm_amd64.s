@@ -2,12 +2,12 @@
 
 #include "textflag.h"
 
-// func multiplyAVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+// func multiplyAVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·multiplyAVX512(SB), NOSPLIT, $0-97
+TEXT ·multiplyAVX512(SB), NOSPLIT, $0-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
-	MOVQ bs+64(FP), DX
+	MOVQ bs+72(FP), DX
 
 strip:
 	MOVQ rows+8(FP), BX
@@ -16,34 +16,33 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ  BX, m+0(FP)
-	MOVQ  n+24(FP), SI
-	MOVQ  b+56(FP), DI
-	MOVQ  c+80(FP), R8
-	MOVQ  BX, R9
-	IMULQ AX, R9
-	CMPQ  BX, $0x0c
-	JE    rows12
-	CMPQ  BX, $0x0b
-	JE    rows11
-	CMPQ  BX, $0x0a
-	JE    rows10
-	CMPQ  BX, $0x09
-	JE    rows9
-	CMPQ  BX, $0x08
-	JE    rows8
-	CMPQ  BX, $0x07
-	JE    rows7
-	CMPQ  BX, $0x06
-	JE    rows6
-	CMPQ  BX, $0x05
-	JE    rows5
-	CMPQ  BX, $0x04
-	JE    rows4
-	CMPQ  BX, $0x03
-	JE    rows3
-	CMPQ  BX, $0x02
-	JE    rows2
+	SUBQ BX, m+0(FP)
+	MOVQ n+24(FP), SI
+	MOVQ b+64(FP), DI
+	MOVQ c+88(FP), R8
+	MOVQ strip+56(FP), R9
+	CMPQ BX, $0x0c
+	JE   rows12
+	CMPQ BX, $0x0b
+	JE   rows11
+	CMPQ BX, $0x0a
+	JE   rows10
+	CMPQ BX, $0x09
+	JE   rows9
+	CMPQ BX, $0x08
+	JE   rows8
+	CMPQ BX, $0x07
+	JE   rows7
+	CMPQ BX, $0x06
+	JE   rows6
+	CMPQ BX, $0x05
+	JE   rows5
+	CMPQ BX, $0x04
+	JE   rows4
+	CMPQ BX, $0x03
+	JE   rows3
+	CMPQ BX, $0x02
+	JE   rows2
 
 rows1:
 	CMPQ       SI, $0x10
@@ -51,7 +50,7 @@ rows1:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -70,7 +69,7 @@ wide1_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide1_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -81,7 +80,7 @@ wide1_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide1_store
 	MOVQ         R8, R10
@@ -94,7 +93,7 @@ wide1_store:
 	VMOVUPS Z0, (R10)
 	VMOVUPS Z1, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -105,7 +104,7 @@ wide1_store:
 narrow1:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -120,7 +119,7 @@ narrow1_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow1_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -131,7 +130,7 @@ narrow1_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow1_store
 	MOVQ         R8, SI
@@ -152,7 +151,7 @@ rows2:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -177,7 +176,7 @@ wide2_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide2_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -188,7 +187,7 @@ wide2_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide2_store
 	MOVQ         R8, R10
@@ -207,7 +206,7 @@ wide2_store:
 	VMOVUPS Z2, (R10)
 	VMOVUPS Z3, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -219,7 +218,7 @@ narrow2:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -238,7 +237,7 @@ narrow2_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow2_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -249,7 +248,7 @@ narrow2_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow2_store
 	MOVQ         R8, SI
@@ -276,7 +275,7 @@ rows3:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -307,7 +306,7 @@ wide3_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide3_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -318,7 +317,7 @@ wide3_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide3_store
 	MOVQ         R8, R10
@@ -343,7 +342,7 @@ wide3_store:
 	VMOVUPS Z4, (R10)
 	VMOVUPS Z5, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -356,7 +355,7 @@ narrow3:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -379,7 +378,7 @@ narrow3_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow3_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -390,7 +389,7 @@ narrow3_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow3_store
 	MOVQ         R8, SI
@@ -425,7 +424,7 @@ rows4:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -463,7 +462,7 @@ wide4_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide4_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -474,7 +473,7 @@ wide4_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide4_store
 	MOVQ         R8, R10
@@ -505,7 +504,7 @@ wide4_store:
 	VMOVUPS Z6, (R10)
 	VMOVUPS Z7, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -521,7 +520,7 @@ narrow4:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -549,7 +548,7 @@ narrow4_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow4_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -560,7 +559,7 @@ narrow4_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow4_store
 	MOVQ         R8, SI
@@ -601,7 +600,7 @@ rows5:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -645,7 +644,7 @@ wide5_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide5_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -656,7 +655,7 @@ wide5_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide5_store
 	MOVQ         R8, R10
@@ -693,7 +692,7 @@ wide5_store:
 	VMOVUPS Z8, (R10)
 	VMOVUPS Z9, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -710,7 +709,7 @@ narrow5:
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -742,7 +741,7 @@ narrow5_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow5_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -753,7 +752,7 @@ narrow5_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow5_store
 	MOVQ         R8, SI
@@ -800,7 +799,7 @@ rows6:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -850,7 +849,7 @@ wide6_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide6_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -861,7 +860,7 @@ wide6_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide6_store
 	MOVQ         R8, R10
@@ -904,7 +903,7 @@ wide6_store:
 	VMOVUPS Z10, (R10)
 	VMOVUPS Z11, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -922,7 +921,7 @@ narrow6:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -958,7 +957,7 @@ narrow6_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow6_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -969,7 +968,7 @@ narrow6_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow6_store
 	MOVQ         R8, SI
@@ -1024,7 +1023,7 @@ rows7:
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -1081,7 +1080,7 @@ wide7_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide7_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -1092,7 +1091,7 @@ wide7_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide7_store
 	MOVQ         R8, R10
@@ -1141,7 +1140,7 @@ wide7_store:
 	VMOVUPS Z12, (R10)
 	VMOVUPS Z13, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -1162,7 +1161,7 @@ narrow7:
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -1203,7 +1202,7 @@ narrow7_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow7_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -1214,7 +1213,7 @@ narrow7_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow7_store
 	MOVQ         R8, SI
@@ -1275,7 +1274,7 @@ rows8:
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -1338,7 +1337,7 @@ wide8_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide8_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -1349,7 +1348,7 @@ wide8_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide8_store
 	MOVQ         R8, R10
@@ -1404,7 +1403,7 @@ wide8_store:
 	VMOVUPS Z14, (R10)
 	VMOVUPS Z15, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -1426,7 +1425,7 @@ narrow8:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -1471,7 +1470,7 @@ narrow8_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow8_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -1482,7 +1481,7 @@ narrow8_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow8_store
 	MOVQ         R8, SI
@@ -1549,7 +1548,7 @@ rows9:
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -1618,7 +1617,7 @@ wide9_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide9_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -1629,7 +1628,7 @@ wide9_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide9_store
 	MOVQ         R8, R10
@@ -1690,7 +1689,7 @@ wide9_store:
 	VMOVUPS Z16, (R10)
 	VMOVUPS Z17, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -1713,7 +1712,7 @@ narrow9:
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -1762,7 +1761,7 @@ narrow9_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow9_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -1773,7 +1772,7 @@ narrow9_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow9_store
 	MOVQ         R8, SI
@@ -1848,7 +1847,7 @@ rows10:
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -1924,7 +1923,7 @@ wide10_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide10_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -1935,7 +1934,7 @@ wide10_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide10_store
 	MOVQ         R8, R10
@@ -2002,7 +2001,7 @@ wide10_store:
 	VMOVUPS Z18, (R10)
 	VMOVUPS Z19, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -2028,7 +2027,7 @@ narrow10:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -2082,7 +2081,7 @@ narrow10_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow10_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -2093,7 +2092,7 @@ narrow10_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow10_store
 	MOVQ         R8, SI
@@ -2174,7 +2173,7 @@ rows11:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -2256,7 +2255,7 @@ wide11_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide11_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -2267,7 +2266,7 @@ wide11_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide11_store
 	MOVQ         R8, R10
@@ -2340,7 +2339,7 @@ wide11_store:
 	VMOVUPS Z20, (R10)
 	VMOVUPS Z21, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -2367,7 +2366,7 @@ narrow11:
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -2425,7 +2424,7 @@ narrow11_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow11_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -2436,7 +2435,7 @@ narrow11_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow11_store
 	MOVQ         R8, SI
@@ -2523,7 +2522,7 @@ rows12:
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -2611,7 +2610,7 @@ wide12_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide12_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -2622,7 +2621,7 @@ wide12_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide12_store
 	MOVQ         R8, R10
@@ -2701,7 +2700,7 @@ wide12_store:
 	VMOVUPS Z22, (R10)
 	VMOVUPS Z23, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -2729,7 +2728,7 @@ narrow12:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -2791,7 +2790,7 @@ narrow12_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow12_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -2802,7 +2801,7 @@ narrow12_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow12_store
 	MOVQ         R8, SI
@@ -2860,22 +2859,22 @@ narrow12_store:
 
 next:
 	MOVQ  rows+8(FP), BX
-	MOVQ  ldc+88(FP), SI
+	MOVQ  ldc+96(FP), SI
 	IMULQ BX, SI
-	ADDQ  SI, c+80(FP)
-	IMULQ AX, BX
+	ADDQ  SI, c+88(FP)
+	MOVQ  strip+56(FP), BX
 	ADDQ  BX, a+32(FP)
 	CMPQ  m+0(FP), $0x00
 	JG    strip
 	VZEROUPPER
 	RET
 
-// func multiplyAVX2(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+// func multiplyAVX2(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·multiplyAVX2(SB), NOSPLIT, $0-97
+TEXT ·multiplyAVX2(SB), NOSPLIT, $0-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
-	MOVQ bs+64(FP), DX
+	MOVQ bs+72(FP), DX
 
 strip:
 	MOVQ rows+8(FP), BX
@@ -2884,22 +2883,21 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ  BX, m+0(FP)
-	MOVQ  n+24(FP), SI
-	MOVQ  b+56(FP), DI
-	MOVQ  c+80(FP), R8
-	MOVQ  BX, R9
-	IMULQ AX, R9
-	CMPQ  BX, $0x06
-	JE    rows6
-	CMPQ  BX, $0x05
-	JE    rows5
-	CMPQ  BX, $0x04
-	JE    rows4
-	CMPQ  BX, $0x03
-	JE    rows3
-	CMPQ  BX, $0x02
-	JE    rows2
+	SUBQ BX, m+0(FP)
+	MOVQ n+24(FP), SI
+	MOVQ b+64(FP), DI
+	MOVQ c+88(FP), R8
+	MOVQ strip+56(FP), R9
+	CMPQ BX, $0x06
+	JE   rows6
+	CMPQ BX, $0x05
+	JE   rows5
+	CMPQ BX, $0x04
+	JE   rows4
+	CMPQ BX, $0x03
+	JE   rows3
+	CMPQ BX, $0x02
+	JE   rows2
 
 rows1:
 	CMPQ       SI, $0x08
@@ -2907,7 +2905,7 @@ rows1:
 	MOVQ       a+32(FP), BX
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -2925,8 +2923,8 @@ wide1_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide1_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -2957,7 +2955,7 @@ wide1_tail:
 	ADDQ       BX, R10
 
 wide1_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -2968,7 +2966,7 @@ wide1_end:
 narrow1:
 	MOVQ       a+32(FP), BX
 	VXORPS     Y0, Y0, Y0
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -2983,8 +2981,8 @@ narrow1_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow1_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -3022,7 +3020,7 @@ rows2:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -3045,8 +3043,8 @@ wide2_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide2_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -3087,7 +3085,7 @@ wide2_tail:
 	ADDQ       BX, R10
 
 wide2_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -3099,7 +3097,7 @@ narrow2:
 	MOVQ       a+32(FP), BX
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -3118,8 +3116,8 @@ narrow2_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow2_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -3166,7 +3164,7 @@ rows3:
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -3194,8 +3192,8 @@ wide3_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide3_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -3246,7 +3244,7 @@ wide3_tail:
 	ADDQ       BX, R10
 
 wide3_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -3259,7 +3257,7 @@ narrow3:
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -3282,8 +3280,8 @@ narrow3_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow3_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -3341,7 +3339,7 @@ rows4:
 	VXORPS     Y5, Y5, Y5
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3375,8 +3373,8 @@ wide4_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide4_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -3437,7 +3435,7 @@ wide4_tail:
 	ADDQ       BX, R10
 
 wide4_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -3453,7 +3451,7 @@ narrow4:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3481,8 +3479,8 @@ narrow4_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow4_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -3549,7 +3547,7 @@ rows5:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3588,8 +3586,8 @@ wide5_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide5_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -3660,7 +3658,7 @@ wide5_tail:
 	ADDQ       BX, R10
 
 wide5_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -3677,7 +3675,7 @@ narrow5:
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3709,8 +3707,8 @@ narrow5_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow5_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -3786,7 +3784,7 @@ rows6:
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3830,8 +3828,8 @@ wide6_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide6_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), R10
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), R10
 	LEAQ         gemmTail<>+0(SB), R11
 	MOVQ         $0x00000010, R12
 	SUBQ         SI, R12
@@ -3912,7 +3910,7 @@ wide6_tail:
 	ADDQ       BX, R10
 
 wide6_end:
-	MOVQ panel+72(FP), BX
+	MOVQ panel+80(FP), BX
 	ADDQ BX, DI
 	ADDQ AX, R9
 	ADDQ $0x00000040, R8
@@ -3930,7 +3928,7 @@ narrow6:
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -3966,8 +3964,8 @@ narrow6_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow6_k
-	MOVQ         ldc+88(FP), BX
-	MOVB         add+96(FP), DI
+	MOVQ         ldc+96(FP), BX
+	MOVB         add+104(FP), DI
 	LEAQ         gemmTail<>+0(SB), R9
 	MOVQ         $0x00000008, R10
 	SUBQ         SI, R10
@@ -4032,10 +4030,10 @@ narrow6_tail:
 narrow6_end:
 next:
 	MOVQ  rows+8(FP), BX
-	MOVQ  ldc+88(FP), SI
+	MOVQ  ldc+96(FP), SI
 	IMULQ BX, SI
-	ADDQ  SI, c+80(FP)
-	IMULQ AX, BX
+	ADDQ  SI, c+88(FP)
+	MOVQ  strip+56(FP), BX
 	ADDQ  BX, a+32(FP)
 	CMPQ  m+0(FP), $0x00
 	JG    strip
@@ -7669,12 +7667,12 @@ block:
 	VZEROUPPER
 	RET
 
-// func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+// func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·multiplyBF16AVX512(SB), NOSPLIT, $0-97
+TEXT ·multiplyBF16AVX512(SB), NOSPLIT, $0-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
-	MOVQ bs+64(FP), DX
+	MOVQ bs+72(FP), DX
 
 strip:
 	MOVQ rows+8(FP), BX
@@ -7683,34 +7681,33 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ  BX, m+0(FP)
-	MOVQ  n+24(FP), SI
-	MOVQ  b+56(FP), DI
-	MOVQ  c+80(FP), R8
-	MOVQ  BX, R9
-	IMULQ AX, R9
-	CMPQ  BX, $0x0c
-	JE    rows12
-	CMPQ  BX, $0x0b
-	JE    rows11
-	CMPQ  BX, $0x0a
-	JE    rows10
-	CMPQ  BX, $0x09
-	JE    rows9
-	CMPQ  BX, $0x08
-	JE    rows8
-	CMPQ  BX, $0x07
-	JE    rows7
-	CMPQ  BX, $0x06
-	JE    rows6
-	CMPQ  BX, $0x05
-	JE    rows5
-	CMPQ  BX, $0x04
-	JE    rows4
-	CMPQ  BX, $0x03
-	JE    rows3
-	CMPQ  BX, $0x02
-	JE    rows2
+	SUBQ BX, m+0(FP)
+	MOVQ n+24(FP), SI
+	MOVQ b+64(FP), DI
+	MOVQ c+88(FP), R8
+	MOVQ strip+56(FP), R9
+	CMPQ BX, $0x0c
+	JE   rows12
+	CMPQ BX, $0x0b
+	JE   rows11
+	CMPQ BX, $0x0a
+	JE   rows10
+	CMPQ BX, $0x09
+	JE   rows9
+	CMPQ BX, $0x08
+	JE   rows8
+	CMPQ BX, $0x07
+	JE   rows7
+	CMPQ BX, $0x06
+	JE   rows6
+	CMPQ BX, $0x05
+	JE   rows5
+	CMPQ BX, $0x04
+	JE   rows4
+	CMPQ BX, $0x03
+	JE   rows3
+	CMPQ BX, $0x02
+	JE   rows2
 
 rows1:
 	CMPQ       SI, $0x10
@@ -7718,7 +7715,7 @@ rows1:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -7739,7 +7736,7 @@ wide1_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide1_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -7750,7 +7747,7 @@ wide1_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide1_store
 	MOVQ         R8, R10
@@ -7763,7 +7760,7 @@ wide1_store:
 	VMOVUPS Z0, (R10)
 	VMOVUPS Z1, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -7774,7 +7771,7 @@ wide1_store:
 narrow1:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -7790,7 +7787,7 @@ narrow1_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow1_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -7801,7 +7798,7 @@ narrow1_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow1_store
 	MOVQ         R8, SI
@@ -7822,7 +7819,7 @@ rows2:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -7851,7 +7848,7 @@ wide2_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide2_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -7862,7 +7859,7 @@ wide2_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide2_store
 	MOVQ         R8, R10
@@ -7881,7 +7878,7 @@ wide2_store:
 	VMOVUPS Z2, (R10)
 	VMOVUPS Z3, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -7893,7 +7890,7 @@ narrow2:
 	MOVQ       a+32(FP), BX
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -7914,7 +7911,7 @@ narrow2_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow2_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -7925,7 +7922,7 @@ narrow2_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow2_store
 	MOVQ         R8, SI
@@ -7952,7 +7949,7 @@ rows3:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
@@ -7989,7 +7986,7 @@ wide3_k:
 	ADDQ         DX, R10
 	DECQ         R11
 	JNZ          wide3_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -8000,7 +7997,7 @@ wide3_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide3_store
 	MOVQ         R8, R10
@@ -8025,7 +8022,7 @@ wide3_store:
 	VMOVUPS Z4, (R10)
 	VMOVUPS Z5, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -8038,7 +8035,7 @@ narrow3:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
-	MOVQ       ldc+88(FP), R10
+	MOVQ       ldc+96(FP), R10
 	MOVQ       R8, R11
 	PREFETCHT0 (R11)
 	ADDQ       R10, R11
@@ -8064,7 +8061,7 @@ narrow3_k:
 	ADDQ         DX, DI
 	DECQ         R10
 	JNZ          narrow3_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -8075,7 +8072,7 @@ narrow3_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow3_store
 	MOVQ         R8, SI
@@ -8110,7 +8107,7 @@ rows4:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -8156,7 +8153,7 @@ wide4_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide4_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -8167,7 +8164,7 @@ wide4_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide4_store
 	MOVQ         R8, R10
@@ -8198,7 +8195,7 @@ wide4_store:
 	VMOVUPS Z6, (R10)
 	VMOVUPS Z7, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -8214,7 +8211,7 @@ narrow4:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -8246,7 +8243,7 @@ narrow4_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow4_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -8257,7 +8254,7 @@ narrow4_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow4_store
 	MOVQ         R8, SI
@@ -8298,7 +8295,7 @@ rows5:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -8352,7 +8349,7 @@ wide5_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide5_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -8363,7 +8360,7 @@ wide5_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide5_store
 	MOVQ         R8, R10
@@ -8400,7 +8397,7 @@ wide5_store:
 	VMOVUPS Z8, (R10)
 	VMOVUPS Z9, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -8417,7 +8414,7 @@ narrow5:
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -8454,7 +8451,7 @@ narrow5_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow5_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -8465,7 +8462,7 @@ narrow5_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow5_store
 	MOVQ         R8, SI
@@ -8512,7 +8509,7 @@ rows6:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	PREFETCHT0 64(R12)
@@ -8574,7 +8571,7 @@ wide6_k:
 	ADDQ         DX, R11
 	DECQ         R12
 	JNZ          wide6_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -8585,7 +8582,7 @@ wide6_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide6_store
 	MOVQ         R8, R10
@@ -8628,7 +8625,7 @@ wide6_store:
 	VMOVUPS Z10, (R10)
 	VMOVUPS Z11, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -8646,7 +8643,7 @@ narrow6:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	MOVQ       ldc+88(FP), R11
+	MOVQ       ldc+96(FP), R11
 	MOVQ       R8, R12
 	PREFETCHT0 (R12)
 	ADDQ       R11, R12
@@ -8688,7 +8685,7 @@ narrow6_k:
 	ADDQ         DX, DI
 	DECQ         R11
 	JNZ          narrow6_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -8699,7 +8696,7 @@ narrow6_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow6_store
 	MOVQ         R8, SI
@@ -8754,7 +8751,7 @@ rows7:
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -8825,7 +8822,7 @@ wide7_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide7_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -8836,7 +8833,7 @@ wide7_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide7_store
 	MOVQ         R8, R10
@@ -8885,7 +8882,7 @@ wide7_store:
 	VMOVUPS Z12, (R10)
 	VMOVUPS Z13, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -8906,7 +8903,7 @@ narrow7:
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -8954,7 +8951,7 @@ narrow7_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow7_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -8965,7 +8962,7 @@ narrow7_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow7_store
 	MOVQ         R8, SI
@@ -9026,7 +9023,7 @@ rows8:
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -9105,7 +9102,7 @@ wide8_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide8_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -9116,7 +9113,7 @@ wide8_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide8_store
 	MOVQ         R8, R10
@@ -9171,7 +9168,7 @@ wide8_store:
 	VMOVUPS Z14, (R10)
 	VMOVUPS Z15, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -9193,7 +9190,7 @@ narrow8:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -9246,7 +9243,7 @@ narrow8_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow8_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -9257,7 +9254,7 @@ narrow8_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow8_store
 	MOVQ         R8, SI
@@ -9324,7 +9321,7 @@ rows9:
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	PREFETCHT0 64(R13)
@@ -9411,7 +9408,7 @@ wide9_k:
 	ADDQ         DX, R12
 	DECQ         R13
 	JNZ          wide9_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -9422,7 +9419,7 @@ wide9_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide9_store
 	MOVQ         R8, R10
@@ -9483,7 +9480,7 @@ wide9_store:
 	VMOVUPS Z16, (R10)
 	VMOVUPS Z17, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -9506,7 +9503,7 @@ narrow9:
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
-	MOVQ       ldc+88(FP), R12
+	MOVQ       ldc+96(FP), R12
 	MOVQ       R8, R13
 	PREFETCHT0 (R13)
 	ADDQ       R12, R13
@@ -9564,7 +9561,7 @@ narrow9_k:
 	ADDQ         DX, DI
 	DECQ         R12
 	JNZ          narrow9_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -9575,7 +9572,7 @@ narrow9_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow9_store
 	MOVQ         R8, SI
@@ -9650,7 +9647,7 @@ rows10:
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -9746,7 +9743,7 @@ wide10_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide10_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -9757,7 +9754,7 @@ wide10_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide10_store
 	MOVQ         R8, R10
@@ -9824,7 +9821,7 @@ wide10_store:
 	VMOVUPS Z18, (R10)
 	VMOVUPS Z19, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -9850,7 +9847,7 @@ narrow10:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -9914,7 +9911,7 @@ narrow10_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow10_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -9925,7 +9922,7 @@ narrow10_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow10_store
 	MOVQ         R8, SI
@@ -10006,7 +10003,7 @@ rows11:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -10110,7 +10107,7 @@ wide11_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide11_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -10121,7 +10118,7 @@ wide11_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide11_store
 	MOVQ         R8, R10
@@ -10194,7 +10191,7 @@ wide11_store:
 	VMOVUPS Z20, (R10)
 	VMOVUPS Z21, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -10221,7 +10218,7 @@ narrow11:
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -10290,7 +10287,7 @@ narrow11_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow11_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -10301,7 +10298,7 @@ narrow11_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow11_store
 	MOVQ         R8, SI
@@ -10388,7 +10385,7 @@ rows12:
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	PREFETCHT0 64(R14)
@@ -10500,7 +10497,7 @@ wide12_k:
 	ADDQ         DX, R13
 	DECQ         R14
 	JNZ          wide12_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         -16(SI), R10
 	MOVQ         $+16, R11
 	CMPQ         R10, R11
@@ -10511,7 +10508,7 @@ wide12_k:
 	DECQ         R11
 	BZHIQ        R10, R11, R11
 	KMOVW        R11, K1
-	MOVB         add+96(FP), R10
+	MOVB         add+104(FP), R10
 	TESTB        R10, R10
 	JZ           wide12_store
 	MOVQ         R8, R10
@@ -10590,7 +10587,7 @@ wide12_store:
 	VMOVUPS Z22, (R10)
 	VMOVUPS Z23, K1, 64(R10)
 	ADDQ    BX, R10
-	MOVQ    panel+72(FP), BX
+	MOVQ    panel+80(FP), BX
 	ADDQ    BX, DI
 	ADDQ    AX, R9
 	ADDQ    $0x00000080, R8
@@ -10618,7 +10615,7 @@ narrow12:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	MOVQ       ldc+88(FP), R13
+	MOVQ       ldc+96(FP), R13
 	MOVQ       R8, R14
 	PREFETCHT0 (R14)
 	ADDQ       R13, R14
@@ -10692,7 +10689,7 @@ narrow12_k:
 	ADDQ         DX, DI
 	DECQ         R13
 	JNZ          narrow12_k
-	MOVQ         ldc+88(FP), BX
+	MOVQ         ldc+96(FP), BX
 	LEAQ         (SI), SI
 	MOVQ         $+16, DI
 	CMPQ         SI, DI
@@ -10703,7 +10700,7 @@ narrow12_k:
 	DECQ         DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
-	MOVB         add+96(FP), SI
+	MOVB         add+104(FP), SI
 	TESTB        SI, SI
 	JZ           narrow12_store
 	MOVQ         R8, SI
@@ -10761,10 +10758,10 @@ narrow12_store:
 
 next:
 	MOVQ  rows+8(FP), BX
-	MOVQ  ldc+88(FP), SI
+	MOVQ  ldc+96(FP), SI
 	IMULQ BX, SI
-	ADDQ  SI, c+80(FP)
-	IMULQ AX, BX
+	ADDQ  SI, c+88(FP)
+	MOVQ  strip+56(FP), BX
 	ADDQ  BX, a+32(FP)
 	CMPQ  m+0(FP), $0x00
 	JG    strip

@@ -17,22 +17,20 @@ func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {
 	packed, rounded := memory.cut(size), memory.cut(block*line)
 	for p0 := 0; p0 < g.k; p0 += depth {
 		k := min(depth, g.k-p0)
-		pairs := ceil(k, 2)
 		a, b, c, add := g.at(i0, j0, p0)
 		pairB(packed, step, g.transB, k, n, b, g.ldb)
 		for i := 0; i < m; i += block {
-			m := min(block, m-i)
+			m, pairs := min(block, m-i), ceil(k, 2)
+			from := &f32(a)[i*g.rs]
+			rs, cs, strip := line, 1, rows*line
 			if g.cs == 1 {
-				pairAlongAVX512(&rounded[0], &f32(a)[i*g.rs], word*g.rs, k, m, word*line)
-				multiplyBF16AVX512(m, rows, pairs, n, &rounded[0], word*line, word, &packed[0], word*tile.columns, word*step, &f32(c)[i*g.ldc], word*g.ldc, add)
-				continue
+				pairAlongAVX512(&rounded[0], from, word*g.rs, k, m, word*line)
+			} else {
+				rs, cs, strip = 1, rows, rows*pairs
+				pairStripsAVX512(&rounded[0], from, word*g.cs, k, m/rows, m%rows, rows, word*strip)
 			}
-			strip := rows * pairs
-			pairStripsAVX512(&rounded[0], &f32(a)[i], word*g.cs, k, m/rows, m%rows, rows, word*strip)
-			for r := 0; r < m; r += rows {
-				multiplyBF16AVX512(min(rows, m-r), rows, pairs, n, &rounded[r/rows*strip], word, word*rows, &packed[0], word*tile.columns, word*step,
-					&f32(c)[(i+r)*g.ldc], word*g.ldc, add)
-			}
+			multiplyBF16AVX512(m, rows, pairs, n, &rounded[0], word*rs, word*cs, word*strip, &packed[0], word*tile.columns, word*step,
+				&f32(c)[i*g.ldc], word*g.ldc, add)
 		}
 	}
 }

@@ -3,18 +3,20 @@
 package kernel
 
 // multiplyAVX512 sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.
-// A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of 32 columns, panel bytes apart, whose rows lie bs bytes apart;
-// C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= 12. The last panel is read up to the next multiple of 16 columns, C is never touched beyond n.
+// A's element (i, p) lies at a + i*rs + p*cs bytes, where i counts from the strip's first row; strips lie strip bytes apart.
+// B is a row of panels of 32 columns, panel bytes apart, whose rows lie bs bytes apart; C's rows lie ldc bytes apart.
+// m, k, n >= 1, 1 <= rows <= 12. The last panel is read up to the next multiple of 16 columns, C is never touched beyond n.
 //
 //go:noescape
-func multiplyAVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+func multiplyAVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 
 // multiplyAVX2 sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.
-// A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of 16 columns, panel bytes apart, whose rows lie bs bytes apart;
-// C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= 6. The last panel is read up to the next multiple of 8 columns, C is never touched beyond n.
+// A's element (i, p) lies at a + i*rs + p*cs bytes, where i counts from the strip's first row; strips lie strip bytes apart.
+// B is a row of panels of 16 columns, panel bytes apart, whose rows lie bs bytes apart; C's rows lie ldc bytes apart.
+// m, k, n >= 1, 1 <= rows <= 6. The last panel is read up to the next multiple of 8 columns, C is never touched beyond n.
 //
 //go:noescape
-func multiplyAVX2(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+func multiplyAVX2(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 
 // peakAVX512 runs n rounds of 24 independent multiply-adds of 16 lanes.
 func peakAVX512(n int)
@@ -89,12 +91,13 @@ func packColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row 
 func packColumnsBF16AVX2(dst *float32, src *uint16, ld int, k int, n int, row int)
 
 // multiplyBF16AVX512 sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.
-// A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of 32 columns, panel bytes apart, whose rows lie bs bytes apart;
-// C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= 12. The last panel is read up to the next multiple of 16 columns, C is never touched beyond n.
+// A's element (i, p) lies at a + i*rs + p*cs bytes, where i counts from the strip's first row; strips lie strip bytes apart.
+// B is a row of panels of 32 columns, panel bytes apart, whose rows lie bs bytes apart; C's rows lie ldc bytes apart.
+// m, k, n >= 1, 1 <= rows <= 12. The last panel is read up to the next multiple of 16 columns, C is never touched beyond n.
 // An element of A or B is a pair of bfloat16, and k counts pairs.
 //
 //go:noescape
-func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
+func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 
 // peakBF16AVX512 runs n rounds of 24 independent multiply-adds of 16 lanes.
 func peakBF16AVX512(n int)

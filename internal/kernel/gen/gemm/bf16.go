@@ -11,11 +11,11 @@ import (
 // halves to a sum, then that of the lower ones: the first term of a pair lies in the upper half.
 
 // avx512BF16 is avx512 with AVX512_BF16.
-var avx512BF16 = isa{"BF16AVX512", avx512.rows, avx512.lanes, avx512.v}
+var avx512BF16 = isa{"BF16AVX512", avx512.rows, avx512.lanes, avx512.v, true}
 
 // multiplyAdd emits sum += x·y in every lane: of float32, or of pairs.
 func (s isa) multiplyAdd(x, y, sum reg.VecPhysical) {
-	if s.suffix == avx512BF16.suffix {
+	if s.pairs {
 		evex(0xf3, 0x52, sum, x, y) // VDPBF16PS
 	} else {
 		VFMADD231PS(x, y, sum)

@@ -41,13 +41,14 @@ type isa struct {
 	suffix      string
 	rows, lanes int
 	v           []reg.VecPhysical // numbered by hand: the generator's allocator gives up on so many
+	pairs       bool              // products of pairs of bfloat16
 }
 
 var (
-	avx512 = isa{"AVX512", 12, 16, []reg.VecPhysical{
+	avx512 = isa{suffix: "AVX512", rows: 12, lanes: 16, v: []reg.VecPhysical{
 		reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
 		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}}
-	avx2 = isa{"AVX2", 6, 8, []reg.VecPhysical{
+	avx2 = isa{suffix: "AVX2", rows: 6, lanes: 8, v: []reg.VecPhysical{
 		reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7, reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}}
 )
 
@@ -66,13 +67,14 @@ func label(format string, a ...any) string { return fmt.Sprintf(format, a...) }
 // multiply multiplies strip after strip of A by all panels of B.
 func multiply(s isa) {
 	name := "multiply" + s.suffix
-	TEXT(name, NOSPLIT, "func(m, rows, k, n int, a *float32, rs, cs int, b *float32, bs, panel int, c *float32, ldc int, add bool)")
 	doc := []string{name + " sets (with add: adds to) C [m, n] to the product of A and B, in strips of rows rows, the last one of what is left.",
-		label("A's element (i, p) lies at a + i*rs + p*cs bytes; B is a row of panels of %d columns, panel bytes apart, whose rows lie bs bytes apart;", 2*s.lanes),
-		label("C's rows lie ldc bytes apart. m, k, n >= 1, 1 <= rows <= %d. The last panel is read up to the next multiple of %d columns, C is never touched beyond n.", s.rows, s.lanes)}
-	if s.suffix == avx512BF16.suffix {
+		"A's element (i, p) lies at a + i*rs + p*cs bytes, where i counts from the strip's first row; strips lie strip bytes apart.",
+		label("B is a row of panels of %d columns, panel bytes apart, whose rows lie bs bytes apart; C's rows lie ldc bytes apart.", 2*s.lanes),
+		label("m, k, n >= 1, 1 <= rows <= %d. The last panel is read up to the next multiple of %d columns, C is never touched beyond n.", s.rows, s.lanes)}
+	if s.pairs {
 		doc = append(doc, "An element of A or B is a pair of bfloat16, and k counts pairs.")
 	}
+	TEXT(name, NOSPLIT, "func(m, rows, k, n int, a *float32, rs, cs, strip int, b *float32, bs, panel int, c *float32, ldc int, add bool)")
 	Doc(doc...)
 	Pragma("noescape")
 	m, aAddress, cAddress := parameter("m"), parameter("a"), parameter("c") // change with every strip
@@ -89,10 +91,9 @@ func multiply(s isa) {
 	SUBQ(rows, m)
 	n := Load(Param("n"), GP64())
 	b := Load(Param("b"), GP64())
-	c, ahead := GP64(), GP64() // ahead: from a row of A to one of the next strip; each panel's loop prefetches another
+	c := GP64()
 	MOVQ(cAddress, c)
-	MOVQ(rows, ahead)
-	IMULQ(rs, ahead)
+	ahead := Load(Param("strip"), GP64()) // from a row of A to one of the next strip; each panel's loop prefetches another
 	for r := s.rows; r > 1; r-- {
 		CMPQ(rows, U8(r))
 		JE(LabelRef(label("rows%d", r)))
@@ -118,7 +119,7 @@ func multiply(s isa) {
 	right := Load(Param("ldc"), GP64())
 	IMULQ(down, right)
 	ADDQ(right, cAddress)
-	IMULQ(rs, down)
+	Load(Param("strip"), down)
 	ADDQ(down, aAddress)
 	CMPQ(m, U8(0))
 	JG(LabelRef("strip"))
