@@ -78,20 +78,18 @@ const spaceMark = "▁"
 
 // piece appends the tokens of word, which begins at byte offset of the whole.
 func (m *bpe) piece(dst []token, word string, offset int32, st *state) ([]token, error) {
-	found, slot := st.cache.get(word)
-	if found == nil {
+	start := len(dst)
+	slot := st.cache.slot(word)
+	dst, ok := slot.get(dst, word)
+	if !ok {
 		var err error
-		if st.fresh, err = m.merge(st.fresh[:0], word, st); err != nil {
+		if dst, err = m.merge(dst, word, st); err != nil {
 			return dst, err
 		}
-		found = st.fresh
-		st.cache.put(slot, word, found)
+		slot.put(word, dst[start:])
 	}
-	if offset == 0 {
-		return append(dst, found...), nil
-	}
-	for _, t := range found {
-		dst = append(dst, token{t.id, t.end + offset})
+	for i := start; offset > 0 && i < len(dst); i++ {
+		dst[i].end += offset
 	}
 	return dst, nil
 }

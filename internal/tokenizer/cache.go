@@ -1,7 +1,5 @@
 package tokenizer
 
-import "strings"
-
 // state is what one goroutine needs while it encodes: buffers and the tokens of the words it saw lately.
 type state struct {
 	cache   cache
@@ -41,26 +39,29 @@ func (st *state) shrink() {
 	}
 }
 
-// cache keeps the tokens of words, one word in each slot, the newest. It is bounded: at most cacheSlots words of at
-// most cacheWord bytes.
+// cache keeps the tokens of words, one word in each slot, the newest. It holds no pointers, which the garbage collector
+// would have to follow, and a slot is a cache line.
 type cache struct {
 	slots []cacheSlot
 }
 
 type cacheSlot struct {
-	word   string
-	tokens []token
+	size, count uint8
+	ends        [cacheTokens]int8
+	ids         [cacheTokens]int32
+	word        [cacheWord]byte
 }
 
 const (
-	cacheSlots = 1 << 14
-	cacheWord  = 64
+	cacheSlots  = 1 << 14
+	cacheWord   = 32 // bytes of the longest word that is kept
+	cacheTokens = 6  // and the most tokens
 )
 
-// get returns the tokens of word, nil where they are not known, and the slot to put them in, -1 for none.
-func (c *cache) get(word string) ([]token, int) {
+// slot returns where a word is kept, nil for one that is too long.
+func (c *cache) slot(word string) *cacheSlot {
 	if len(word) > cacheWord || word == "" {
-		return nil, -1
+		return nil
 	}
 	if c.slots == nil {
 		c.slots = make([]cacheSlot, cacheSlots)
@@ -77,19 +78,26 @@ func (c *cache) get(word string) ([]token, int) {
 	for ; i < len(word); i++ {
 		h = h<<8 ^ h>>56 ^ uint64(word[i])
 	}
-	slot := int(h * 0x9E3779B97F4A7C15 >> (64 - 14))
-	s := &c.slots[slot]
-	if s.word == word {
-		return s.tokens, slot
-	}
-	return nil, slot
+	return &c.slots[h*0x9E3779B97F4A7C15>>(64-14)]
 }
 
-func (c *cache) put(slot int, word string, tokens []token) {
-	if slot < 0 || len(tokens) == 0 {
+// get appends the tokens of word to dst; false where they are not known.
+func (s *cacheSlot) get(dst []token, word string) ([]token, bool) {
+	if s == nil || string(s.word[:s.size]) != word {
+		return dst, false
+	}
+	for i := range s.count {
+		dst = append(dst, token{s.ids[i], int32(s.ends[i])})
+	}
+	return dst, true
+}
+
+func (s *cacheSlot) put(word string, tokens []token) {
+	if s == nil || len(tokens) == 0 || len(tokens) > cacheTokens {
 		return
 	}
-	s := &c.slots[slot]
-	s.word = strings.Clone(word)
-	s.tokens = append(s.tokens[:0], tokens...)
+	s.size, s.count = uint8(copy(s.word[:], word)), uint8(len(tokens))
+	for i, t := range tokens {
+		s.ids[i], s.ends[i] = t.id, int8(t.end)
+	}
 }

@@ -50,14 +50,14 @@ func newUnigram(v *vocabulary, scores []float64, unk *int32, fallback bool) (*un
 var errNoUnknown = errors.New("a character is unknown, and the tokenizer has no unknown token (unk_id)")
 
 func (m *unigram) tokenize(dst []token, word string, st *state) ([]token, error) {
-	found, slot := st.cache.get(word)
-	if found != nil {
-		return append(dst, found...), nil
-	}
+	slot := st.cache.slot(word)
 	start := len(dst)
+	if dst, ok := slot.get(dst, word); ok {
+		return dst, nil
+	}
 	dst, err := m.best(dst, word, st)
 	if err == nil {
-		st.cache.put(slot, word, dst[start:])
+		slot.put(word, dst[start:])
 	}
 	return dst, err
 }

@@ -28,14 +28,14 @@ func newWordPiece(c *modelConfig, v *vocabulary) *wordPiece {
 }
 
 func (m *wordPiece) tokenize(dst []token, word string, st *state) ([]token, error) {
-	found, slot := st.cache.get(word)
-	if found != nil {
-		return append(dst, found...), nil
-	}
+	slot := st.cache.slot(word)
 	start := len(dst)
+	if dst, ok := slot.get(dst, word); ok {
+		return dst, nil
+	}
 	dst, err := m.pieces(dst, word, st)
 	if err == nil {
-		st.cache.put(slot, word, dst[start:])
+		slot.put(word, dst[start:])
 	}
 	return dst, err
 }
