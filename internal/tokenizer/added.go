@@ -79,7 +79,7 @@ func (m *matcher) longest(s string) (found *AddedToken, length int) {
 
 // split calls plain with the runs between added tokens and added with each token and its place; both get byte ranges.
 func (m *matcher) split(s string, plain func(i, j int), added func(token *AddedToken, i, j int)) {
-	done := 0
+	done, spaces := 0, 0 // spaces: where white space ends that a token took on its right
 	for i := 0; m != nil && i < len(s); {
 		if !m.first[s[i]] {
 			i++
@@ -96,10 +96,17 @@ func (m *matcher) split(s string, plain func(i, j int), added func(token *AddedT
 			continue
 		}
 		if token.LStrip {
-			start = max(len(strings.TrimRightFunc(s[:start], unicode.IsSpace)), done)
+			start = max(start, done)
+			start = done + len(strings.TrimRightFunc(s[done:start], unicode.IsSpace))
 		}
 		if token.RStrip {
-			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
+			if end > spaces {
+				spaces = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
+			}
+			end = spaces
+		}
+		if start >= end { // all of it is taken already
+			continue
 		}
 		if done < start {
 			plain(done, start)

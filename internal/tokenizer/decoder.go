@@ -12,7 +12,10 @@ import (
 type decoder func(pieces []string) []string
 
 func newDecoders(c *component) ([]decoder, error) {
-	var all []decoder
+	if c == nil {
+		return nil, nil
+	}
+	all := []decoder{} // an empty Sequence joins the pieces as they are
 	for _, c := range flatten(c, func(c component) []component { return c.Decoders }) {
 		d, err := newDecoder(c)
 		if err != nil {
@@ -124,12 +127,12 @@ func replaceDecoder(c component) (decoder, error) {
 	return func(pieces []string) []string {
 		for i, s := range pieces {
 			var b strings.Builder
-			done := 0
+			done, any := 0, false
 			if p.find(s, func(i, j int) {
 				b.WriteString(s[done:i])
 				b.WriteString(content)
-				done = j
-			}) == nil && done > 0 {
+				done, any = j, true
+			}) == nil && any {
 				b.WriteString(s[done:])
 				pieces[i] = b.String()
 			}

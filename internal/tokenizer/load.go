@@ -129,6 +129,10 @@ func (d *document) build() (*Tokenizer, error) {
 	if t.model, err = d.model.build(t.pre.raw); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
+	t.textUnk = -1
+	if m, ok := t.model.(*unigram); ok && len(t.post.trims) > 0 {
+		t.textUnk = m.unk
+	}
 	if err := t.addTokens(d.added); err != nil {
 		return nil, err
 	}
@@ -309,6 +313,7 @@ type addedTokens struct {
 	byID            map[int32]*AddedToken
 	byContent       map[string]*AddedToken
 	special         map[string]bool // contents that Decode can leave out
+	end             int32           // the largest id + 1
 	raw, normalized *matcher
 }
 
@@ -325,10 +330,10 @@ func (t *Tokenizer) addTokens(tokens []AddedToken) error {
 		}
 		id, ok := t.ID(token.Content)
 		if !ok {
-			id = int32(t.VocabSize())
+			id = t.nextID()
 		}
 		if id != token.ID {
-			return fmt.Errorf("added token %q: have id %d, want %d: ids must go on from the vocabulary without gaps", token.Content, token.ID, id)
+			return fmt.Errorf("added token %q: have id %d, want %d: ids must go on from the vocabulary, as Hugging Face's library gives them", token.Content, token.ID, id)
 		}
 		a.special[token.Content] = a.special[token.Content] || token.Special
 		if old := a.byContent[token.Content]; old != nil {
@@ -337,9 +342,16 @@ func (t *Tokenizer) addTokens(tokens []AddedToken) error {
 		}
 		a.list = append(a.list, &token)
 		a.byID[token.ID] = &token
+		a.end = max(a.end, token.ID+1)
 		a.byContent[token.Content] = &token
 	}
 	return t.buildMatchers()
+}
+
+// nextID returns the id of a token that is new: the next one after the added tokens, or after as many as the vocabulary
+// has.
+func (t *Tokenizer) nextID() int32 {
+	return max(int32(len(t.model.vocab().keys)), t.added.end)
 }
 
 func (t *Tokenizer) buildMatchers() error {
@@ -365,7 +377,9 @@ func (t *Tokenizer) buildMatchers() error {
 		if err != nil {
 			return err
 		}
-		token.decoded = n.s
+		if token.decoded = n.s; n.s == "" {
+			return fmt.Errorf("added token %q: the normalizer leaves nothing of it, so that it would match everywhere", token.Content)
+		}
 		normalized = append(normalized, token)
 	}
 	t.added.raw, t.added.normalized = newMatcher(raw), newMatcher(normalized)

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -10,7 +11,7 @@ import (
 	"github.com/dlclark/regexp2/v2"
 )
 
-// pattern finds matches in a text, from left to right, none overlapping.
+// pattern finds matches in a text, from left to right, none overlapping; of a regular expression also empty ones.
 type pattern interface {
 	find(s string, found func(i, j int)) error
 }
@@ -18,6 +19,8 @@ type pattern interface {
 // newPattern reads the pattern of a Split or Replace.
 func newPattern(c component) (pattern, error) {
 	switch {
+	case c.Pattern != nil && c.Pattern.String != nil && *c.Pattern.String == "": // matches everywhere, as an expression does
+		return newRegex("")
 	case c.Pattern != nil && c.Pattern.String != nil:
 		return literal(*c.Pattern.String), nil
 	case c.Pattern != nil && c.Pattern.Regex != nil:
@@ -29,9 +32,6 @@ func newPattern(c component) (pattern, error) {
 type literal string
 
 func (p literal) find(s string, found func(i, j int)) error {
-	if p == "" {
-		return nil
-	}
 	for done := 0; ; {
 		i := strings.Index(s[done:], string(p))
 		if i < 0 {
@@ -61,13 +61,11 @@ type regex struct{ re *regexp2.Regexp }
 const regexTimeout = 30 * time.Second
 
 func newRegex(expression string) (pattern, error) {
-	// What Oniguruma reads differently, or this engine does not know.
-	for _, s := range []string{`\h`, `\H`, `\R`, `\X`, `\K`, `\G`, `\g`, `[[:`, `&&`, `(?m`, `(?W`, `(?D`, `(?S`, `(?P`, `\O`, `\y`, `\Y`, `(?~`} {
-		if strings.Contains(strings.ReplaceAll(expression, `\\`, ""), s) {
-			return nil, fmt.Errorf("regular expression %q: %q is not supported", expression, s)
-		}
+	translated, err := translateOniguruma(expression)
+	if err != nil {
+		return nil, err
 	}
-	re, err := regexp2.Compile(expression, regexp2.Multiline)
+	re, err := regexp2.Compile(translated, regexp2.Multiline)
 	if err != nil {
 		return nil, fmt.Errorf("regular expression %q is not supported: %w", expression, err)
 	}
@@ -76,9 +74,24 @@ func newRegex(expression string) (pattern, error) {
 }
 
 func (p regex) find(s string, found func(i, j int)) error {
+	if s == "" {
+		return nil
+	}
 	runes := []rune(s)
 	at, pos := 0, 0 // byte at of s is rune pos
+	end := -1       // of the last match
 	ascii := len(runes) == len(s)
+	matched := runes
+	for i, r := range runes { // the engine has Go's tables
+		if r >= newer[0].low {
+			if old := like(r); old != r {
+				if &matched[0] == &runes[0] {
+					matched = slices.Clone(runes)
+				}
+				matched[i] = old
+			}
+		}
+	}
 	offset := func(target int) int {
 		if ascii {
 			return target
@@ -88,11 +101,12 @@ func (p regex) find(s string, found func(i, j int)) error {
 		}
 		return at
 	}
-	err := p.re.FindRunesMatches(runes, -1, func(m regexp2.MatchView) bool {
+	err := p.re.FindRunesMatches(matched, -1, func(m regexp2.MatchView) bool {
 		index, length, _ := m.GroupRange(0)
 		i := offset(index)
-		if j := offset(index + length); i < j {
+		if j := offset(index + length); i < j || i != end { // an empty one right after another does not count
 			found(i, j)
+			end = j
 		}
 		return true
 	})
@@ -100,6 +114,23 @@ func (p regex) find(s string, found func(i, j int)) error {
 		return errors.Join(fmt.Errorf("regular expression %q on a text of %d bytes", p.re, len(s)), err)
 	}
 	return nil
+}
+
+// like returns a character of the same kind as r that the engine knows.
+func like(r rune) rune {
+	i, found := slices.BinarySearchFunc(newer, r, func(x struct{ low, high, like rune }, r rune) int {
+		switch {
+		case x.high < r:
+			return -1
+		case x.low > r:
+			return 1
+		}
+		return 0
+	})
+	if found {
+		return newer[i].like
+	}
+	return r
 }
 
 func replaceString(t text, old, content string) text {

@@ -48,6 +48,9 @@ func newPostProcessor(c *component) (*postProcessor, error) {
 }
 
 func (p *postProcessor) add(c component) error {
+	if c.Type != "ByteLevel" && len(p.prefix)+len(p.suffix) > 0 { // the reference processes each special token by itself then
+		return fmt.Errorf("%q after another one that adds special tokens is not supported", c.Type)
+	}
 	switch c.Type {
 	case "ByteLevel":
 		if or(c.TrimOffsets, true) {
@@ -68,8 +71,7 @@ func (p *postProcessor) add(c component) error {
 		if err != nil {
 			return fmt.Errorf("%s: sep: %w", c.Type, err)
 		}
-		p.prefix = append([]int32{cls}, p.prefix...)
-		p.suffix = append(p.suffix, sep)
+		p.prefix, p.suffix = []int32{cls}, []int32{sep}
 		pair := bertPair
 		if c.Type == "RobertaProcessing" {
 			pair = robertaPair
@@ -117,27 +119,26 @@ func (p *postProcessor) template(c component) error {
 	if texts != 1 {
 		return fmt.Errorf("TemplateProcessing: single: have the text %d times, want once", texts)
 	}
-	p.prefix = append(prefix, p.prefix...)
-	p.suffix = append(p.suffix, suffix...)
+	p.prefix, p.suffix = prefix, suffix
 	if pair, err := pairTemplate(c); pair != nil || err != nil {
 		p.setPair(pair, err)
 	}
 	return nil
 }
 
-// matched is an added token in a text: its number among the tokens and the text it was found as, which has the white
-// space that it takes.
+// matched is a token that stands for other texts than its own: which, and the text it was found as. For an added token
+// that has the white space that it takes; Unigram's unknown token is the other one.
 type matched struct {
-	token int
+	token int // in the whole encoding
 	text  string
 }
 
-// trimSpans takes white space off the spans: as much as the token begins and ends with, for an added token as the text
-// does that it was found as. content returns the token of an id.
-func (p *postProcessor) trimSpans(e *Encoding, input string, added []matched, content func(id int32) (string, bool)) {
+// trimSpans takes white space off the spans: as much as the token begins and ends with. The tokens of the text
+// begin at start; content returns the token of an id.
+func (p *postProcessor) trimSpans(e *Encoding, start int, input string, found []matched, content func(id int32) (string, bool)) {
 	for _, trim := range p.trims {
-		rest := added
-		for i := range e.Spans {
+		rest := found
+		for i := start; i < len(e.Spans); i++ {
 			span := &e.Spans[i]
 			s, _ := content(e.IDs[i])
 			if len(rest) > 0 && rest[0].token == i {
@@ -145,7 +146,7 @@ func (p *postProcessor) trimSpans(e *Encoding, input string, added []matched, co
 			}
 			lead, trail := countSpaces(s)
 			if lead > 0 {
-				if trim.addedSpace && lead == 1 && (i == 0 || span.Start == 0) {
+				if trim.addedSpace && lead == 1 && (i == start || span.Start == 0) {
 					lead = 0
 				}
 				for ; lead > 0 && span.Start < span.End; lead-- {

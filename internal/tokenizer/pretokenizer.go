@@ -214,18 +214,19 @@ func byBehavior(p pattern, behavior string, invert bool) (stage, error) {
 		return nil, fmt.Errorf("behavior %q is not supported", behavior)
 	}
 	return func(t text, out []text) ([]text, error) {
-		start, end, last := 0, 0, false // the part that is being joined; last: whether it ends with a match
+		start, end := 0, 0        // the part that is being joined
+		any, last := false, false // there is one, and it ends with a match
 		flush := func() {
 			if start < end && (behavior != "Removed" || last == invert) {
 				out = append(out, t.slice(start, end))
 			}
 		}
 		next := func(to int, hit bool) {
-			if end == 0 || !join(last, hit) {
+			if !any || !join(last, hit) {
 				flush()
 				start = end
 			}
-			end, last = to, hit
+			end, any, last = to, true, hit
 		}
 		err := p.find(t.s, func(i, j int) {
 			if end < i {

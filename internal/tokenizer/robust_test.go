@@ -185,7 +185,7 @@ func TestRefusals(t *testing.T) {
 		`{` + model + `,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"UnicodeScripts"}]}}`:   `"UnicodeScripts" is not supported`,
 		`{` + model + `,"decoder":{"type":"Reverse"}}`:                                                      `"Reverse" is not supported`,
 		`{` + model + `,"post_processor":{"type":"Sandwich"}}`:                                              `"Sandwich" is not supported`,
-		`{` + model + `,"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\h+"},"behavior":"Isolated"}}`: `not supported`,
+		`{` + model + `,"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\X+"},"behavior":"Isolated"}}`: `not supported`,
 		`{` + model + `,"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"}}`:    `not supported`,
 		`{` + model + `,"pre_tokenizer":{"type":"Split","pattern":{"String":"x"},"behavior":"Odd"}}`:        `behavior "Odd" is not supported`,
 		`{` + model + `,"added_tokens":[{"id":9,"content":"<x>"}]}`:                                         `added token "<x>": have id 9, want 1`,

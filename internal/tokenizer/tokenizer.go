@@ -22,6 +22,7 @@ type Tokenizer struct {
 	post        *postProcessor
 	decoders    []decoder // nil: pieces are joined by spaces
 	added       addedTokens
+	textUnk     int32 // the unknown token where trimming goes by the text that it stands for, or -1
 	settings    settings
 	chat        chatFiles
 	sections    map[string]string // of tokenizer.json
@@ -142,15 +143,14 @@ func (t *Tokenizer) encode(e *Encoding, input string, special bool, st *state) e
 	err := t.walk(input, st, func(p text, i, j int) error {
 		return t.encodeWord(e, p, i, j, st)
 	}, func(id int32, p text, i, j int) {
-		st.matched = append(st.matched, matched{len(e.IDs) - start, p.s[i:j]})
+		st.matched = append(st.matched, matched{len(e.IDs), p.s[i:j]})
 		e.add(id, p.span(i, j))
 	})
 	if err != nil {
 		return err
 	}
 	if len(t.post.trims) > 0 {
-		body := Encoding{e.IDs[start:], e.Spans[start:]}
-		t.post.trimSpans(&body, input, st.matched, t.decoded)
+		t.post.trimSpans(e, start, input, st.matched, t.decoded)
 	}
 	if special {
 		e.addSpecial(t.post.suffix, len(input))
@@ -242,6 +242,9 @@ func (t *Tokenizer) encodeWord(e *Encoding, p text, i, j int, st *state) error {
 		end := i + int(tokens[last].end)
 		span := p.span(from, end)
 		for ; k <= last; k++ {
+			if tokens[k].id == t.textUnk {
+				st.matched = append(st.matched, matched{len(e.IDs), p.s[from:end]})
+			}
 			e.add(tokens[k].id, span)
 		}
 		k--
@@ -329,11 +332,7 @@ func (t *Tokenizer) Special(id int32) bool {
 
 // VocabSize returns the largest id + 1.
 func (t *Tokenizer) VocabSize() int {
-	size := len(t.model.vocab().tokens)
-	for id := range t.added.byID {
-		size = max(size, int(id)+1)
-	}
-	return size
+	return max(len(t.model.vocab().tokens), int(t.added.end))
 }
 
 // Warnings tells what the files name that cannot be used, such as a special token that the vocabulary lacks.
