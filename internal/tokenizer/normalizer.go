@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -46,6 +47,9 @@ func newNormalizer(c component) (normalizer, error) {
 		return always(byteLevel), nil
 	case "Prepend":
 		prefix, err := need(c.Prepend, c, "prepend")
+		if err == nil && prefix == "" { // the reference gives the first character no place then, and later steps repeat it
+			err = errors.New("Prepend: prepend is empty; take the normalizer out")
+		}
 		return always(func(t text) text { return prepend(t, prefix) }), err
 	case "Replace":
 		return replaceNormalizer(c)

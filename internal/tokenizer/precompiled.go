@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
@@ -72,7 +73,10 @@ func (p *precompiled) find(s string) ([]byte, bool) {
 	return nil, false
 }
 
-// normalize replaces whole grapheme clusters of less than 6 bytes where they have a replacement, single characters
+// longCluster is how many bytes a grapheme cluster has that is not looked up as a whole.
+const longCluster = 6
+
+// normalize replaces whole grapheme clusters of less than longCluster bytes where they have a replacement, single characters
 // otherwise.
 func (p *precompiled) normalize(t text) text {
 	var w *rewriter
@@ -133,9 +137,16 @@ func (p *precompiled) normalize(t text) text {
 		if t.s[i] >= utf8.RuneSelf || i+1 < len(t.s) && (t.s[i+1] >= utf8.RuneSelf || t.s[i] == '\r') {
 			cluster, _, _, _ := uniseg.FirstGraphemeClusterInString(t.s[i:], -1)
 			n = len(cluster)
+			for n < longCluster { // what the table of clusters does not know
+				r, size := utf8.DecodeRuneInString(t.s[i+n:])
+				if k := like(r); k == r || !unicode.Is(unicode.M, k) {
+					break
+				}
+				n += size
+			}
 		}
 		end := i + n
-		if n < 6 && replace(i, end) {
+		if n < longCluster && replace(i, end) {
 			i = end
 			continue
 		}

@@ -89,6 +89,7 @@ func FuzzLoad(f *testing.F) {
 		`{"model":{"type":"Unigram","unk_id":7,"vocab":[["a",1e999],["b",-1.5]]},"decoder":{"type":"Metaspace","replacement":"__"}}`,
 		`{"model":{"type":"Unigram","unk_id":0,"vocab":[["\ud83d\ude00",-1.25e-2],["",0]]},"normalizer":{"type":"Precompiled","precompiled_charsmap":"CAAAAAEAAAACAAAAYQ=="}}`,
 		`{"model":{"type":"WordPiece","vocab":{"[UNK]":0,"##":1},"max_input_chars_per_word":5},"normalizer":{"type":"Sequence","normalizers":[{"type":"Strip"}]}}`,
+		`{"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"a"},"pre_tokenizer":{"type":"Split","pattern":{"Regex":" ?[^(\\s|[.,!?]&&\\w[:^alpha:]-])]{,3}+\\x{e9}(?i:a)*?"},"behavior":"Contiguous"}}`,
 		strings.Repeat(`{"model":`, 1000), strings.Repeat(`[`, 100000),
 		`{"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"a"},"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a*)*b"},"behavior":"Isolated"},"added_tokens":[{"id":1,"content":"<","normalized":true,"lstrip":true,"rstrip":true}]}`,
 	} {

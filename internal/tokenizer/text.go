@@ -179,13 +179,6 @@ func prepend(t text, prefix string) text {
 	}
 	first := t.origins()
 	_, size := utf8.DecodeRuneInString(t.s)
-	if prefix == "" { // the first character counts as inserted at the beginning (sic)
-		from := append(t.mem.take(len(t.s)), first...)
-		for i := range size {
-			from[i] = origin{int32(t.start), int32(t.start)}
-		}
-		return text{s: t.s, from: from, start: t.start, mem: t.mem}
-	}
 	from := t.mem.take(len(prefix) + len(t.s))
 	for range len(prefix) {
 		from = append(from, first[0])

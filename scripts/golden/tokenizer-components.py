@@ -26,7 +26,8 @@ PARTS = (
     + ["\u00a0", "\u3000", "\u2028", "\u0085", "\u200b", "\u200d", "\ufeff", "\u00ad", "\x00", "\x0b", "\x7f", "\ufffd", "\u061c"]
     + ["😀", "👩\u200d👩", "🇩🇪", "Привет", "ا\u064bل", "١٢", "ไทย", "▁", "▁a", "Ġ", "Ċ", "<0x41>", "€", "𝒜", "\U0002f800"]
     + ["<x>", "<y>", "<yy>", "tok", "Tok", "<norm>", "<NORM>", "<unk>", "</s>"]
-    + ["q?", "a a", "▁a▁"]
+    + ["q?", "a a", "▁a▁", "ﬁ\u200b", "\u0b94\u0bc8", "ⓐ", "ⅷ"]
+    + ["\u0897", "\u1c89", "\u1c8a", "\U00010d40", "\U0001171e", "\U00013460", "\U00016d40", "\U0001cd00", "\U0001e5ff", "\U0002ebf0"]  # Unicode 15.1 and 16
 )
 
 
@@ -188,6 +189,15 @@ O200K = "|".join([
 DEEPSEEK = ("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*"
             "|\\s*[\r\n]+|\\s+(?!\\S)|\\s+")
 
+# What Oniguruma reads in its own way, and what other families split by.
+EXPRESSIONS = [
+    r" ?[^(\s|[.,!?…。，、।۔،])]+", r"[\p{L}&&[^\p{Han}]]+", r"[a-z&&[^aeiou]&&\w]+|[[:^alpha:]]", r"\w+|[^\w\s]+", r"[\w]+", r"[^\W\d]+", r"\W", r"\b", r"\B",
+    r"[[:alnum:]]+", r"[[:punct:]]", r"[[:upper:]][[:lower:]]*", r"[[:space:]]+", r"\h+", r"\R", r"\p{N}{1,2}+", r"\p{L}{,3}", r"a*", r"(?=[A-Z])", r"(?<=a)", "",
+    r"(?m).+", r".", r"(?i)WORD|é", r"\x{6f22}|\u0301|\x41", r"\p{^L}+", r"\P{Letter}+", r"[^\p{C}\p{Z}]+", r"[\p{Hiragana}\p{katakana}ー]+", r"{a}", r"[\]\-a]",
+    r"(?:\r?\n)+(?!\r?\n)", r"(?=(\d{3})+(?!\d))", r"\p{Lu}\p{Ll}*|\p{M}|\p{Nd}|\p{S}", r"(?:a|(?#or)b)?+ ", r"^ | $",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+]
+
 PRE_TOKENIZERS = {
     **{n: {"type": n} for n in ["Whitespace", "WhitespaceSplit", "BertPreTokenizer"]},
     "fixed": {"type": "FixedLength", "length": 3},
@@ -222,6 +232,7 @@ ADDED = [
     [added("<norm>", 0, normalized=True), added("tok", 1, normalized=True, single_word=True), added("word", 2, normalized=True, lstrip=True)],
     [added("<NORM>", 0, normalized=True), added("Tok", 1, normalized=True, rstrip=True), added(" a", 2, normalized=True), added("  ", 3, normalized=True)],
     [added("é", 0, normalized=True), added("▁", 1), added("<x>", 2, normalized=True, special=True), added("<y>", 3, special=True, lstrip=True)],
+    [added("  ", 0, lstrip=True, rstrip=True), added("\n", 1, rstrip=True), added("<x>", 2, rstrip=True)],
 ]
 
 DECODER_TOKENS = ["a", "▁a", "▁", "▁▁b", "##a", "##", "Ġa", "Ċ", "é", "Ã©", "Ã", "<0xE2>", "<0x82>", "<0xAC>", "<0xff>", "<0x41>", "<0x4G>", "<0x+F>",
@@ -241,6 +252,8 @@ DECODERS = {
     "strip more": {"type": "Strip", "content": "a", "start": 2, "stop": 0},
     "replace": {"type": "Replace", "pattern": {"String": "a"}, "content": "éé"},
     "replace regex": {"type": "Replace", "pattern": {"Regex": "[aé]+"}, "content": "x"},
+    "replace everywhere": {"type": "Replace", "pattern": {"String": ""}, "content": "x"},
+    "empty": seq("decoders"),
     "llama": seq("decoders", {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
                  {"type": "Strip", "content": " ", "start": 1, "stop": 0}),
 }
@@ -278,6 +291,12 @@ def cases():
         yield f"pre-tokenizer {name}, bytes", tokenizer(bytes_bpe(), {"type": "NFKD"}, p)
         yield f"pre-tokenizer {name}, added", tokenizer(words(), {"type": "Strip", "strip_left": True, "strip_right": True}, p,
                                                         added_tokens=[added("<x>", 5, lstrip=True), added("<y>", 6, normalized=True, rstrip=True)])
+    for e in EXPRESSIONS:
+        yield f"expression {e}", tokenizer(words(), None, split({"Regex": e}, "Isolated"))
+        yield f"expression {e} merged", tokenizer(words(), {"type": "Replace", "pattern": {"Regex": e}, "content": "_a"}, split({"Regex": e}, "MergedWithNext", True))
+    gap = words()
+    gap["vocab"]["far"] = 9
+    yield "ids after a gap", tokenizer(gap, None, {"type": "WhitespaceSplit"}, added_tokens=[added("<x>", 6), added("<y>", 7)])
     for settings in [{}, {"fuse_unk": True}, {"byte_fallback": True}, {"byte_fallback": True, "fuse_unk": True}, {"ignore_merges": True},
                      {"continuing_subword_prefix": "##"}, {"end_of_word_suffix": "</w>"}, {"unk_token": None},
                      {"continuing_subword_prefix": "##", "end_of_word_suffix": "</w>", "fuse_unk": True}]:
@@ -295,7 +314,8 @@ def cases():
     for name, p in POST_PROCESSORS.items():
         for space in (False, True):
             yield f"post-processor {name} {space}", tokenizer(byte_level_bpe(), None, byte_level(add_prefix_space=space), p,
-                                                              added_tokens=[added("  ", 263, normalized=True), added("<x>", 264, special=True)])
+                                                              added_tokens=[added("  ", 263, normalized=True), added("<x>", 264, special=True, lstrip=True), added("<y>", 265, rstrip=True)])
+        yield f"post-processor {name}, Unigram", tokenizer(unigram(), {"type": "Nmt"}, None, p, added_tokens=[added("<x>", 19, lstrip=True), added("tok", 20, rstrip=True)])
     yield "byte level, ignore_merges", tokenizer(byte_level_bpe(ignore_merges=True), None, byte_level())
     yield "byte level, lowercase", tokenizer(byte_level_bpe(), {"type": "Lowercase"}, byte_level(), added_tokens=[added("Tok", 263, normalized=True)])
     for name, d in DECODERS.items():
