@@ -17,9 +17,18 @@ type onigReader struct {
 	atom   int   // where in out the last thing begins that a quantifier can follow
 	groups []int // where in out the open groups begin
 	start  bool  // a group, or the whole, begins here
+	depth  int   // of classes within classes
 }
 
+const (
+	longestExpression = 1 << 16
+	deepestClass      = 16
+)
+
 func translateOniguruma(expression string) (string, error) {
+	if len(expression) > longestExpression {
+		return "", fmt.Errorf("regular expression: have %d bytes, want at most %d", len(expression), longestExpression)
+	}
 	t := &onigReader{in: expression, start: true}
 	for t.in != "" {
 		if err := t.next(); err != nil {

@@ -55,6 +55,10 @@ func (c *charClass) expression() string {
 
 // class reads what follows a '[', with its end.
 func (t *onigReader) class() (*charClass, error) {
+	if t.depth++; t.depth > deepestClass {
+		return nil, fmt.Errorf("classes within classes, more than %d", deepestClass)
+	}
+	defer func() { t.depth-- }()
 	c := &charClass{negated: t.accept("^")}
 	if strings.HasPrefix(t.in, "]") {
 		return nil, refuse("[]")
