@@ -48,7 +48,7 @@ func newNormalizer(c component) (normalizer, error) {
 	case "Prepend":
 		prefix, err := need(c.Prepend, c, "prepend")
 		if err == nil && prefix == "" { // the reference gives the first character no place then, and later steps repeat it
-			err = errors.New("Prepend: prepend is empty; take the normalizer out")
+			err = errors.New("the text of Prepend is empty; take the normalizer out")
 		}
 		return always(func(t text) text { return prepend(t, prefix) }), err
 	case "Replace":

@@ -185,58 +185,68 @@ func (t *onigReader) escape() error {
 	if t.in != "" && t.in[0] >= '1' && t.in[0] <= '9' {
 		return refuse(`\` + t.in[:1])
 	}
-	items, negated, single, err := t.classEscape()
+	item, err := t.classEscape()
 	switch {
 	case err != nil:
 		return err
-	case single:
-		t.out.WriteString(items)
-	case items == wordItems:
-		items = aloneItems
-		fallthrough
-	default:
-		t.out.WriteString((&charClass{negated: negated, operands: []union{{items: items}}}).expression())
+	case item.single:
+		t.out.WriteString(item.text)
+		return nil
+	case item.text == wordItems:
+		item.text = aloneItems
 	}
+	t.out.WriteString(item.class().expression())
 	return nil
 }
 
-// classEscape reads what follows a '\' and is a character, or a set of them as the inside of a class.
-func (t *onigReader) classEscape() (items string, negated, single bool, err error) {
+// classItem is a part of a class.
+type classItem struct {
+	text    string // the inside of a class
+	single  bool   // it is one character
+	negated bool   // it is what the text is not
+}
+
+func (c classItem) class() *charClass {
+	return &charClass{negated: c.negated, operands: []union{{items: c.text}}}
+}
+
+// classEscape reads what follows a '\' and is a character or a set of them.
+func (t *onigReader) classEscape() (classItem, error) {
 	if t.in == "" {
-		return "", false, false, errors.New(`it ends with "\"`)
+		return classItem{}, errors.New(`it ends with "\"`)
 	}
 	switch r := t.read(); r {
 	case 'w', 'W':
-		return wordItems, r == 'W', false, nil
+		return classItem{text: wordItems, negated: r == 'W'}, nil
 	case 'd', 'D':
-		return `\p{Nd}`, r == 'D', false, nil
+		return classItem{text: `\p{Nd}`, negated: r == 'D'}, nil
 	case 's', 'S':
-		return spaceItems, r == 'S', false, nil
+		return classItem{text: spaceItems, negated: r == 'S'}, nil
 	case 'h', 'H':
-		return hexItems, r == 'H', false, nil
+		return classItem{text: hexItems, negated: r == 'H'}, nil
 	case 'p', 'P':
 		name, rest, ok := strings.Cut(t.in, "}")
-		if name, ok = strings.CutPrefix(name, "{"); !ok || rest == t.in {
-			return "", false, false, refuse(`\` + string(r))
+		if !ok || name == "" || name[0] != '{' {
+			return classItem{}, refuse(`\` + string(r))
 		}
 		t.in = rest
-		name, not := strings.CutPrefix(name, "^")
-		items, err = property(name)
-		return items, not != (r == 'P'), false, err
+		name, not := strings.CutPrefix(name[1:], "^")
+		items, err := property(name)
+		return classItem{text: items, negated: not != (r == 'P')}, err
 	case 't', 'n', 'r', 'f', 'v', 'a', 'e':
-		return `\` + string(r), false, true, nil
+		return classItem{text: `\` + string(r), single: true}, nil
 	case 'x', 'u':
 		return t.hexEscape(r)
 	default:
 		if r >= utf8.RuneSelf || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
-			return "", false, false, refuse(`\` + string(r))
+			return classItem{}, refuse(`\` + string(r))
 		}
-		return `\` + string(r), false, true, nil
+		return classItem{text: `\` + string(r), single: true}, nil
 	}
 }
 
 // hexEscape reads the number of \x41, \x{1F600} or \u0041.
-func (t *onigReader) hexEscape(kind rune) (items string, negated, single bool, err error) {
+func (t *onigReader) hexEscape(kind rune) (classItem, error) {
 	var digits string
 	ok, byByte := true, false
 	switch {
@@ -249,9 +259,9 @@ func (t *onigReader) hexEscape(kind rune) (items string, negated, single bool, e
 	}
 	n, err := strconv.ParseUint(digits, 16, 32)
 	if !ok || err != nil || !utf8.ValidRune(rune(n)) || byByte && n >= utf8.RuneSelf {
-		return "", false, false, refuse(`\` + string(kind) + digits)
+		return classItem{}, refuse(`\` + string(kind) + digits)
 	}
-	return literalItem(rune(n)), false, true, nil
+	return classItem{text: literalItem(rune(n)), single: true}, nil
 }
 
 // literalItem writes a character that stands for itself, in a class and outside one.

@@ -90,7 +90,7 @@ func (t *onigReader) class() (*charClass, error) {
 			if !ok {
 				return nil, refuse("[:" + name + ":]")
 			}
-			u.add(&charClass{negated: not, operands: []union{{items: items}}})
+			u.add(classItem{text: items, negated: not}.class())
 		case t.accept("["):
 			inner, err := t.class()
 			if err != nil {
@@ -103,23 +103,23 @@ func (t *onigReader) class() (*charClass, error) {
 			}
 			if single != "" && len(t.in) > 1 && t.in[0] == '-' && t.in[1] != ']' && t.in[1] != '[' {
 				t.in = t.in[1:]
-				end, _, isSingle, err := t.classItem()
-				if err != nil || !isSingle {
-					return nil, errors.Join(err, refuse("-"+end+" in a class"))
+				end, err := t.classItem()
+				if err != nil || !end.single {
+					return nil, errors.Join(err, refuse("-"+end.text+" in a class"))
 				}
-				u.items += "-" + end
+				u.items += "-" + end.text
 				break
 			}
-			items, negated, isSingle, err := t.classItem()
+			item, err := t.classItem()
 			if err != nil {
 				return nil, err
 			}
-			if isSingle {
-				u.items += items
-				single = items
+			if item.single {
+				u.items += item.text
+				single = item.text
 				continue
 			}
-			u.add(&charClass{negated: negated, operands: []union{{items: items}}})
+			u.add(item.class())
 		}
 		single = ""
 	}
@@ -127,11 +127,11 @@ func (t *onigReader) class() (*charClass, error) {
 }
 
 // classItem reads a character of a class, or an escape.
-func (t *onigReader) classItem() (items string, negated, single bool, err error) {
+func (t *onigReader) classItem() (classItem, error) {
 	if t.accept(`\`) {
 		return t.classEscape()
 	}
-	return literalItem(t.read()), false, true, nil
+	return classItem{text: literalItem(t.read()), single: true}, nil
 }
 
 // add puts a class into u.
