@@ -81,7 +81,7 @@ func find(t Tensors, info model.Info, name string) (safetensors.Tensor, bool) {
 
 // harmless says whether a tensor is a buffer that old checkpoints carry and that a model computes by itself, or belongs to another task.
 func harmless(name string, info model.Info) bool {
-	for _, suffix := range []string{"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "position_ids"} {
+	for _, suffix := range []string{"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "position_ids"} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}

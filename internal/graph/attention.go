@@ -14,6 +14,7 @@ type Heads struct {
 	H, KV, D int
 	Scale    float64 // of the scores; 0: 1/sqrt(D)
 	Window   int     // a query sees at most this many keys, itself included; 0: all
+	Softcap  float64 // of the scaled scores: c·tanh(s/c); 0: none
 }
 
 // Width is the number of columns of the fused projection.
@@ -96,7 +97,7 @@ func (g *Graph) Attention(qkv *Node, h Heads) *Node {
 func attention[F kernel.Float](g *Graph, qkv *Node, h Heads) *Node {
 	rows, stride := g.Rows(), width(qkv)
 	k, v := h.H*h.D, (h.H+h.KV)*h.D
-	a := kernel.Attention{B: g.B, T: g.T, S: g.T, H: h.H, KV: h.KV, D: h.D, Scale: h.Scale, Window: h.Window,
+	a := kernel.Attention{B: g.B, T: g.T, S: g.T, H: h.H, KV: h.KV, D: h.D, Scale: h.Scale, Softcap: h.Softcap, Window: h.Window,
 		StrideQ: stride, StrideK: stride, StrideV: stride, StrideOut: h.H * h.D}
 	lse := save[F](rows * h.H)
 	// products counts the operations of n products between queries and the keys that they see.
@@ -162,7 +163,7 @@ func cachedAttention(g *Graph, qkv *Node, h Heads) *Node {
 	c, stride, w := g.cache, width(qkv), h.KV*h.D
 	keys, values := c.layer(g.layers, w)
 	g.layers++
-	a := kernel.Attention{B: g.B, T: g.T, S: c.S, H: h.H, KV: h.KV, D: h.D, Scale: h.Scale, Window: h.Window,
+	a := kernel.Attention{B: g.B, T: g.T, S: c.S, H: h.H, KV: h.KV, D: h.D, Scale: h.Scale, Softcap: h.Softcap, Window: h.Window,
 		StrideQ: stride, StrideK: w, StrideV: w, StrideOut: h.H * h.D}
 	lse := save[float32](g.Rows() * h.H)
 	k, v := h.H*h.D, (h.H+h.KV)*h.D

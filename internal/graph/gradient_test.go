@@ -188,9 +188,23 @@ func TestActivationGradients(t *testing.T) {
 			})
 		})
 	}
-	t.Run("swiglu", func(t *testing.T) {
+	for _, kind := range []kernel.Activation{kernel.SiLU, kernel.GELUTanh} {
+		t.Run(fmt.Sprint("glu ", kind), func(t *testing.T) {
+			f := newFixture(tensor.Float64, 1, 5)
+			f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node { return dot(g, g.GLU(kind, f.matrix(g, view, "x", 6))) })
+		})
+	}
+	t.Run("scale", func(t *testing.T) {
 		f := newFixture(tensor.Float64, 1, 5)
-		f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node { return dot(g, g.SwiGLU(f.matrix(g, view, "x", 6))) })
+		f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node {
+			return dot(g, g.Scale(f.matrix(g, view, "x", 6), -2.5))
+		})
+	})
+	t.Run("heads apart", func(t *testing.T) {
+		f := newFixture(tensor.Float64, 2, 3)
+		f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node {
+			return dot(g, g.HeadsApart(f.matrix(g, view, "x", 12), 2))
+		})
 	})
 }
 
@@ -198,8 +212,8 @@ func TestHeadNormGradient(t *testing.T) {
 	f := newFixture(tensor.Float64, 2, 2)
 	f.checkGradients(t, func(g *Graph, view func(*Param) *Param) *Node {
 		x := f.matrix(g, view, "x", 3*(2+1)+1)
-		x = g.HeadNorm(x, f.weight(g, view, "q", 3), 0, 2, 1e-3)
-		return dot(g, g.HeadNorm(x, f.weight(g, view, "k", 3), 6, 1, 1e-3)) // the last column passes
+		x = g.HeadNorm(x, f.weight(g, view, "q", 3), 0, 2, 1e-3, 0)
+		return dot(g, g.HeadNorm(x, f.weight(g, view, "k", 3), 6, 1, 1e-3, 1)) // the last column passes
 	})
 }
 

@@ -166,11 +166,12 @@ func layerNorm[F kernel.Float](g *Graph, x, w, b *Node, eps float64, skip *Skip)
 }
 
 // HeadNorm is RMSNorm with one weight [d] over each of the heads that begin at column from of x [N, stride]; other columns pass unchanged.
-func (g *Graph) HeadNorm(x, w *Node, from, heads int, eps float64) *Node {
-	return dispatch(g, func() *Node { return headNorm[float32](g, x, w, from, heads, eps) }, func() *Node { return headNorm[float64](g, x, w, from, heads, eps) })
+func (g *Graph) HeadNorm(x, w *Node, from, heads int, eps, offset float64) *Node {
+	return dispatch(g, func() *Node { return headNorm[float32](g, x, w, from, heads, eps, offset) },
+		func() *Node { return headNorm[float64](g, x, w, from, heads, eps, offset) })
 }
 
-func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps float64) *Node {
+func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps, offset float64) *Node {
 	rows, stride, d := g.Rows(), width(x), width(w)
 	inv := save[F](rows * heads)
 	return g.apply(&op{
@@ -178,7 +179,7 @@ func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps float64
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			src, dst := floats[F](in[0]), floats[F](out)
 			copy(dst, src)
-			kernel.HeadNorm(dst[from:], inv, src[from:], floats[F](in[1]), rows, heads, d, stride, F(eps), 0)
+			kernel.HeadNorm(dst[from:], inv, src[from:], floats[F](in[1]), rows, heads, d, stride, F(eps), F(offset))
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			p := g.params[in[1]]
@@ -189,7 +190,7 @@ func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps float64
 					if &dx[0] != &dout[0] {
 						copy(dx, dout)
 					}
-					kernel.HeadNormBackward(dx[from:], gradient[F](p), dout[from:], floats[F](in[1])[from:], floats[F](in[2]), inv, rows, heads, d, stride, 0)
+					kernel.HeadNormBackward(dx[from:], gradient[F](p), dout[from:], floats[F](in[1])[from:], floats[F](in[2]), inv, rows, heads, d, stride, F(offset))
 				},
 			}, dout, in[0], in[1])
 			return gorgonia.Nodes{dx, g.sinkIf(p, dx)}, g.err
@@ -296,25 +297,25 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 	}, operands...)
 }
 
-// SwiGLU is silu(gate)·up of x [N, 2F], gate in the first half: result [N, F] (Shazeer 2020, GLU Variants Improve Transformer).
-func (g *Graph) SwiGLU(x *Node) *Node {
-	return dispatch(g, func() *Node { return swiGLU[float32](g, x) }, func() *Node { return swiGLU[float64](g, x) })
+// GLU is f(gate)·up of x [N, 2F] for an activation f, gate in the first half: result [N, F] (Shazeer 2020, GLU Variants Improve Transformer).
+func (g *Graph) GLU(kind kernel.Activation, x *Node) *Node {
+	return dispatch(g, func() *Node { return glu[float32](g, kind, x) }, func() *Node { return glu[float64](g, kind, x) })
 }
 
-func swiGLU[F kernel.Float](g *Graph, x *Node) *Node {
+func glu[F kernel.Float](g *Graph, kind kernel.Activation, x *Node) *Node {
 	rows, f := g.Rows(), width(x)/2
 	return g.apply(&op{
-		name: "swiglu", shape: tensor.Shape{rows, f}, diff: []bool{true}, inPlace: -1, cheap: true,
+		name: "glu", shape: tensor.Shape{rows, f}, diff: []bool{true}, inPlace: -1, cheap: true,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			x := floats[F](in[0])
-			kernel.SwiGLU(floats[F](out), x, x[f:], f, 2*f, rows, f)
+			kernel.GLU(kind, floats[F](out), x, x[f:], f, 2*f, rows, f)
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			dx := g.apply(&op{
-				name: "swiglu backward", shape: x.Shape(), inPlace: 1,
+				name: "glu backward", shape: x.Shape(), inPlace: 1,
 				run: func(out gorgonia.Value, in []gorgonia.Value) {
 					dx, x := floats[F](out), floats[F](in[1])
-					kernel.SwiGLUBackward(dx, dx[f:], floats[F](in[0]), x, x[f:], 2*f, f, 2*f, rows, f)
+					kernel.GLUBackward(kind, dx, dx[f:], floats[F](in[0]), x, x[f:], 2*f, f, 2*f, rows, f)
 				},
 			}, dout, in[0])
 			return gorgonia.Nodes{dx}, g.err

@@ -39,10 +39,10 @@ func randomGraph(t testing.TB, f *fixture, seed uint64, nodes *[]*Node) builder 
 			}
 		}
 		attend := func(x *Node) *Node {
-			h := Heads{H: 4, KV: 2, D: 2, Window: r.IntN(3)}
+			h := Heads{H: 4, KV: 2, D: 2, Window: r.IntN(3), Softcap: float64(r.IntN(3))}
 			qkv := g.Linear(x, []*Node{w("q", 8, 8), w("k", 4, 8), w("v", 4, 8)}, []*Node{nil, w("k bias", 4), nil}, false, nil)
 			if r.IntN(2) == 0 {
-				qkv = g.HeadNorm(g.HeadNorm(qkv, w("q norm", 2), 0, 4, 1e-5), w("k norm", 2), 8, 2, 1e-5)
+				qkv = g.HeadNorm(g.HeadNorm(qkv, w("q norm", 2), 0, 4, 1e-5, 0), w("k norm", 2), 8, 2, 1e-5, 1)
 			}
 			return g.Attention(g.Rotary(qkv, h, turning(1)), h)
 		}
@@ -50,7 +50,10 @@ func randomGraph(t testing.TB, f *fixture, seed uint64, nodes *[]*Node) builder 
 			if r.IntN(2) == 0 {
 				return g.Activate(kernel.Activation(r.IntN(5)), x)
 			}
-			return g.SwiGLU(project(x, 2*randomWidth, nil))
+			if r.IntN(4) == 0 {
+				return g.Scale(x, 1.5)
+			}
+			return g.GLU(kernel.Activation(r.IntN(5)), project(x, 2*randomWidth, nil))
 		}
 		pool := []*Node{g.Embedding(w("table", f.b*f.t, randomWidth), g.Inputs.Tokens, 0, -1)}
 		pick := func() *Node { return pool[max(r.IntN(len(pool)), r.IntN(len(pool)))] }
@@ -282,7 +285,7 @@ func TestPlanOfDepth(t *testing.T) {
 			for i := range layers {
 				skip := Fork(x)
 				y := g.RMSNorm(x, f.weight(g, view, fmt.Sprint("norm ", i), 8), 1e-5, 0, skip)
-				y = g.SwiGLU(g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("up ", i), 32, 8)}, []*Node{nil}, false, nil))
+				y = g.GLU(kernel.SiLU, g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("up ", i), 32, 8)}, []*Node{nil}, false, nil))
 				x = g.Close(skip, g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("down ", i), 8, 16)}, []*Node{nil}, false, nil))
 			}
 			return dot(g, x)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gorgonia.org/tensor"
+	"kdistill/internal/kernel"
 )
 
 // TestRecomputeChangesNothing compares with a backward pass that reads what the forward pass kept: the same bits, in less memory.
@@ -70,7 +71,7 @@ func TestRecomputeOfDepth(t *testing.T) {
 			for i := range layers {
 				skip := Fork(x)
 				y := g.RMSNorm(x, f.weight(g, view, fmt.Sprint("norm ", i), 16), 1e-5, 0, skip)
-				y = g.SwiGLU(g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("up ", i), 64, 16)}, []*Node{nil}, false, nil))
+				y = g.GLU(kernel.SiLU, g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("up ", i), 64, 16)}, []*Node{nil}, false, nil))
 				x = g.Close(skip, g.Linear(y, []*Node{f.weight(g, view, fmt.Sprint("down ", i), 16, 32)}, []*Node{nil}, false, nil))
 				hidden = append(hidden, x)
 			}

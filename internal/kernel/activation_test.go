@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -73,42 +74,56 @@ func TestActivateFar(t *testing.T) {
 	})
 }
 
-func TestSwiGLU(t *testing.T) {
+func TestGLU(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
-		r := rand.New(rand.NewPCG(2, 2))
-		silu := activations[SiLU]
-		for _, c := range []struct{ rows, d, strideOut, strideIn, strideD int }{
-			{0, 4, 4, 8, 8}, {1, 1, 1, 2, 2}, {3, 7, 9, 14, 15}, {5, 16, 16, 32, 32}, {4, 33, 40, 70, 80}, {70, 300, 300, 600, 600},
-		} {
-			in, dout := random[float32](r, c.rows*c.strideIn+c.d), random[float32](r, c.rows*c.strideOut)
-			gate, up := in, in[c.d:]
-			out := random[float32](r, c.rows*c.strideOut)
-			want := wide(out)
-			for i := range c.rows {
-				for j := range c.d {
-					k := i*c.strideIn + j
-					want[i*c.strideOut+j] = silu(float64(gate[k])) * float64(up[k])
-				}
-			}
-			SwiGLU(out, gate, up, c.strideOut, c.strideIn, c.rows, c.d)
-			near(t, "SwiGLU", out, want, 2e-6)
-
-			back := random[float32](r, c.rows*c.strideD+c.d)
-			want = wide(back)
-			for i := range c.rows {
-				for j := range c.d {
-					const h = 1e-5
-					k := i*c.strideIn + j
-					g, u, d := float64(gate[k]), float64(up[k]), float64(dout[i*c.strideOut+j])
-					want[i*c.strideD+j] = d * u * (silu(g+h) - silu(g-h)) / (2 * h)
-					want[i*c.strideD+j+c.d] = d * silu(g)
-				}
-			}
-			back64 := wide(back)
-			SwiGLUBackward(back, back[c.d:], dout, gate, up, c.strideD, c.strideOut, c.strideIn, c.rows, c.d)
-			SwiGLUBackward(back64, back64[c.d:], wide(dout), wide(gate), wide(up), c.strideD, c.strideOut, c.strideIn, c.rows, c.d)
-			near(t, "SwiGLUBackward", back, want, 2e-6)
-			near(t, "SwiGLUBackward in float64", back64, want, 1e-8)
+		for _, kind := range []Activation{SiLU, GELUTanh, GELU} {
+			testGLU(t, kind)
 		}
 	})
+}
+
+func testGLU(t *testing.T, kind Activation) {
+	r := rand.New(rand.NewPCG(2, 2))
+	f := activations[kind]
+	for _, c := range []struct{ rows, d, strideOut, strideIn, strideD int }{
+		{0, 4, 4, 8, 8}, {1, 1, 1, 2, 2}, {3, 7, 9, 14, 15}, {5, 16, 16, 32, 32}, {4, 33, 40, 70, 80}, {70, 300, 300, 600, 600},
+	} {
+		in, dout := random[float32](r, c.rows*c.strideIn+c.d), random[float32](r, c.rows*c.strideOut)
+		gate, up := in, in[c.d:]
+		out := random[float32](r, c.rows*c.strideOut)
+		want := wide(out)
+		for i := range c.rows {
+			for j := range c.d {
+				k := i*c.strideIn + j
+				want[i*c.strideOut+j] = f(float64(gate[k])) * float64(up[k])
+			}
+		}
+		GLU(kind, out, gate, up, c.strideOut, c.strideIn, c.rows, c.d)
+		near(t, "GLU", out, want, 2e-6)
+
+		back := random[float32](r, c.rows*c.strideD+c.d)
+		want = wide(back)
+		for i := range c.rows {
+			for j := range c.d {
+				const h = 1e-5
+				k := i*c.strideIn + j
+				g, u, d := float64(gate[k]), float64(up[k]), float64(dout[i*c.strideOut+j])
+				want[i*c.strideD+j] = d * u * (f(g+h) - f(g-h)) / (2 * h)
+				want[i*c.strideD+j+c.d] = d * f(g)
+			}
+		}
+		back64 := wide(back)
+		GLUBackward(kind, back, back[c.d:], dout, gate, up, c.strideD, c.strideOut, c.strideIn, c.rows, c.d)
+		GLUBackward(kind, back64, back64[c.d:], wide(dout), wide(gate), wide(up), c.strideD, c.strideOut, c.strideIn, c.rows, c.d)
+		near(t, "GLUBackward", back, want, 2e-6)
+		near(t, "GLUBackward in float64", back64, want, 1e-8)
+		separate := make([]float32, len(in))
+		GLUBackward(kind, separate, separate[c.d:], dout, gate, up, c.strideIn, c.strideOut, c.strideIn, c.rows, c.d)
+		GLUBackward(kind, in, in[c.d:], dout, in, in[c.d:], c.strideIn, c.strideOut, c.strideIn, c.rows, c.d)
+		for i := range c.rows {
+			if k := i * c.strideIn; !slices.Equal(in[k:k+2*c.d], separate[k:k+2*c.d]) {
+				t.Errorf("GLUBackward in place of its input: row %d differs", i)
+			}
+		}
+	}
 }

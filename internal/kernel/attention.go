@@ -8,13 +8,14 @@ import "math"
 //
 // Query i of row b sees the keys first[i] <= j < last[i] of that row (causal, document and padding masks are all such ranges);
 // with Window > 0 only the last Window of them. A query that sees nothing gives 0, lse = -Inf, and no gradient.
+// With Softcap > 0 a scaled score s becomes Softcap·tanh(s/Softcap) before the softmax (Gemma 2, arXiv:2408.00118).
 //
 // Scores are never kept: they are computed in blocks of keys with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022,
 // FlashAttention), and again in the backward pass. Blocks are counted from first[i]: what else is in the row or the batch,
 // and whether the query comes alone (decoding) or with others, changes no bit of its result.
 type Attention struct {
 	B, T, S, H, KV, D                    int
-	Scale                                float64
+	Scale, Softcap                       float64
 	Window                               int
 	StrideQ, StrideK, StrideV, StrideOut int
 }
@@ -48,6 +49,14 @@ func queryRun(first, last []int32, from, to int) (end, origin int) {
 		}
 	}
 	return end, origin
+}
+
+// capScores caps the scores of rows of keys and n columns before they are scaled: Softcap·tanh(Scale·x/Softcap) = Scale·limit·tanh(x/limit) for limit = Softcap/Scale.
+func capScores[F Float](a *Attention, scores []F, stride, rows, n int) {
+	for r := range rows {
+		row := scores[r*stride:][:n]
+		Softcap(row, row, F(a.Softcap/a.Scale))
+	}
 }
 
 // AttentionForward computes out = softmax(Scale·q·kᵀ)·v and lse, the log-sum-exp of each query's scaled scores.
@@ -137,7 +146,11 @@ func (t *forwardTile[F]) see(from, to, block int, first bool) {
 		end, l, u := t.mask.strips(j, to, shape.rows)
 		if l < u {
 			k := t.k[(t.b*t.S+j)*t.StrideK+t.kv*t.D:]
-			multiply(end-j, t.D, u-l, k, t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, t.scores[(j-block)*w+l:], w)
+			scores := t.scores[(j-block)*w+l:]
+			multiply(end-j, t.D, u-l, k, t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, scores, w)
+			if t.Softcap > 0 {
+				capScores(&t.Attention, scores, w, end-j, u-l)
+			}
 		}
 		j = end
 	}

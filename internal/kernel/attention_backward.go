@@ -28,11 +28,15 @@ func (a *attentionBackward[F]) run(item int) {
 	const w = backwardQueries
 	b, kv, group, depth := item/a.KV, item%a.KV, a.H/a.KV, roundUp(a.D)
 	packed := packedSize[F](w, a.D)
-	memory := borrowScratch[F](depth*w, depth*w, depth*w, backwardKeys*w, backwardKeys*w, packed, packed, w, w)
+	capped := 0
+	if a.Softcap > 0 {
+		capped = backwardKeys * w
+	}
+	memory := borrowScratch[F](depth*w, depth*w, depth*w, backwardKeys*w, backwardKeys*w, capped, packed, packed, w, w)
 	defer memory.giveBack()
 	t := backwardTile[F]{attentionBackward: a, b: b, kv: kv}
 	t.qt, t.doutT, t.dqt = memory.cut(depth*w), memory.cut(depth*w), memory.cut(depth*w)
-	t.p, t.ds = memory.cut(backwardKeys*w), memory.cut(backwardKeys*w)
+	t.p, t.ds, t.capped = memory.cut(backwardKeys*w), memory.cut(backwardKeys*w), memory.cut(capped)
 	t.qp, t.doutP = memory.cut(packed), memory.cut(packed)
 	logSum, delta := memory.cut(w), memory.cut(w)
 	for i := b * a.T; i < (b+1)*a.T; i++ {
@@ -55,6 +59,7 @@ type backwardTile[F Float] struct {
 	qt, doutT, dqt []F // qᵀ, doutᵀ, dqᵀ, [D, backwardQueries]
 	qp, doutP      []F // q and dout [backwardQueries, D], packed
 	p, ds          []F // probabilities and gradients of scores, [backwardKeys, backwardQueries]
+	capped         []F // scores with a Softcap, likewise
 	logSum, delta  []F // of each query
 	mask           tileMask
 }
@@ -96,6 +101,12 @@ func (t *backwardTile[F]) meet(j, n int, qp, doutP panels[F]) {
 		end -= j
 		if l < u {
 			multiply(end-x, t.D, u-l, k[x*t.StrideK:], t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, t.p[x*w+l:], w)
+			if t.Softcap > 0 {
+				capScores(&t.Attention, t.p[x*w+l:], w, end-x, u-l)
+				for r := x; r < end; r++ {
+					copy(t.capped[r*w+l:r*w+u], t.p[r*w+l:])
+				}
+			}
 			multiply(end-x, t.D, u-l, v[x*t.StrideV:], t.StrideV, 1, panels[F]{t.doutT[l:], w, shape.columns}, false, t.ds[x*w+l:], w)
 		}
 		x = end
@@ -105,6 +116,10 @@ func (t *backwardTile[F]) meet(j, n int, qp, doutP panels[F]) {
 		end, l, u := t.mask.strips(j+x, j+n, shape.rows)
 		end -= j
 		if l < u {
+			for r := x; t.Softcap > 0 && r < end; r++ {
+				ds := t.ds[r*w+l : r*w+u]
+				SoftcapBackward(ds, ds, t.capped[r*w+l:r*w+u], F(t.Softcap/t.Scale))
+			}
 			multiply(end-x, u-l, t.D, t.p[x*w+l:], w, 1, doutP.from(l, 0), true, dv[x*t.StrideV:], t.StrideV)
 			multiply(end-x, u-l, t.D, t.ds[x*w+l:], w, 1, qp.from(l, 0), true, dk[x*t.StrideK:], t.StrideK)
 		}

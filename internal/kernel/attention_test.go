@@ -16,13 +16,14 @@ type scene[F Float] struct {
 	first, last   []int32
 }
 
-// mask fills first and last; kinds: causal, documents (with padding at the end of each row), padded on the left, everything, random ranges.
+// mask fills first and last; kinds: causal, documents (with padding at the end of each row), whole documents
+// (what an encoder sees), padded on the left, everything, random ranges.
 func (s *scene[F]) mask(r *rand.Rand, kind string) {
 	s.first, s.last = make([]int32, s.B*s.T), make([]int32, s.B*s.T)
 	for b := range s.B {
 		begin, pad := 0, s.S
 		switch kind {
-		case "documents":
+		case "documents", "whole":
 			pad = s.T - r.IntN(s.T/2+1)
 		case "left":
 			begin = r.IntN(s.T)
@@ -32,7 +33,7 @@ func (s *scene[F]) mask(r *rand.Rand, kind string) {
 			switch kind {
 			case "causal":
 				s.last[i] = int32(key + 1)
-			case "documents":
+			case "documents", "whole":
 				if t >= pad {
 					continue
 				}
@@ -51,6 +52,14 @@ func (s *scene[F]) mask(r *rand.Rand, kind string) {
 			case "random":
 				x, y := r.IntN(s.S+1), r.IntN(s.S+1)
 				s.first[i], s.last[i] = int32(min(x, y)), int32(max(x, y))
+			}
+		}
+		if kind != "whole" {
+			continue
+		}
+		for i := (b+1)*s.T - 2; i >= b*s.T; i-- {
+			if s.last[i+1] > 0 && s.first[i+1] == s.first[i] {
+				s.last[i] = s.last[i+1]
 			}
 		}
 	}
@@ -116,11 +125,16 @@ func (s *scene[F]) reference() reference {
 						seen = append(seen, j)
 					}
 				}
-				p := make([]float64, s.S)
+				p, slope := make([]float64, s.S), make([]float64, s.S)
 				top, sum := math.Inf(-1), 0.0
 				for _, j := range seen {
 					for x := range d {
 						p[j] += s.Scale * float64(q[x]) * float64(at(s.k, s.StrideK, j)[x])
+					}
+					slope[j] = 1
+					if s.Softcap > 0 {
+						c := math.Tanh(p[j] / s.Softcap)
+						p[j], slope[j] = s.Softcap*c, 1-c*c
 					}
 					top = max(top, p[j])
 				}
@@ -141,7 +155,7 @@ func (s *scene[F]) reference() reference {
 					for x := range d {
 						dp += float64(at(s.v, s.StrideV, j)[x]) * float64(do[x])
 					}
-					ds := s.Scale * p[j] * (dp - delta)
+					ds := s.Scale * p[j] * (dp - delta) * slope[j]
 					dk, dv := ref.dk[((b*s.S+j)*s.KV+g)*d:], ref.dv[((b*s.S+j)*s.KV+g)*d:]
 					for x := range d {
 						dq[x] += ds * float64(at(s.k, s.StrideK, j)[x])
@@ -180,7 +194,7 @@ func (s *scene[F]) check(t *testing.T, name string, ref reference, tolerance flo
 	compare(t, name+": dv", dv, s.StrideV, ref.dv, s.KV*s.D, 8*tolerance)
 }
 
-var maskKinds = []string{"causal", "documents", "left", "all", "random"}
+var maskKinds = []string{"causal", "documents", "whole", "left", "all", "random"}
 
 func TestAttention(t *testing.T) {
 	forScenes(func(name string, s *scene[float64]) { s.check(t, "float64: "+name, s.reference(), 1e-12) })
@@ -212,6 +226,9 @@ func forScenes[F Float](f func(name string, s *scene[F])) {
 			for _, a.Window = range []int{0, 1 + r.IntN(40)} {
 				f(fmt.Sprintf("%+v %s", a, kind), newScene[F](r, a, kind))
 			}
+			a.Softcap = 0.5 + r.Float64()
+			f(fmt.Sprintf("%+v %s", a, kind), newScene[F](r, a, kind))
+			a.Softcap = 0
 		}
 	}
 }
@@ -220,7 +237,7 @@ func forScenes[F Float](f func(name string, s *scene[F])) {
 func TestAttentionGradient(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, kind := range maskKinds {
-		s := newScene[float64](r, Attention{B: 2, T: 9, S: 9, H: 4, KV: 2, D: 3, Window: 5}, kind)
+		s := newScene[float64](r, Attention{B: 2, T: 9, S: 9, H: 4, KV: 2, D: 3, Window: 5, Softcap: 1.5}, kind)
 		value := func() float64 {
 			out, _ := s.forward()
 			sum := 0.0
@@ -271,7 +288,10 @@ func testAttentionBits[F Float](t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, window := range []int{0, 37, 150} {
 		a := Attention{B: 2, T: 300, S: 300, H: 4, KV: 2, D: 24, Window: window}
-		for _, kind := range []string{"causal", "documents", "left"} {
+		if window == 37 {
+			a.Softcap = 1.5
+		}
+		for _, kind := range []string{"causal", "documents", "whole", "left"} {
 			s := newScene[F](r, a, kind)
 			out, lse := s.forward()
 			for i := range 12 {
@@ -286,7 +306,7 @@ func testAttentionBits[F Float](t *testing.T) {
 				}
 				// decoding: queries at … at+n-1 of row b alone, over the cache of all keys up to theirs
 				part := *s
-				part.B, part.T, part.S = 1, n, at+n
+				part.B, part.T, part.S = 1, n, max(at+n, int(slices.Max(s.last[i:i+n])))
 				part.q, part.k, part.v = s.q[i*s.StrideQ:], s.k[b*a.S*s.StrideK:], s.v[b*a.S*s.StrideV:]
 				part.first, part.last = s.first[i:i+n], s.last[i:i+n]
 				equalRows(t, fmt.Sprintf("%s, window %d, query %d of %d", kind, window, at, n), &part, s, out, lse, i)

@@ -64,7 +64,10 @@ func TestGoldenAttention(t *testing.T) {
 						for d := range h.D {
 							s += float64(x[at*stride+head*h.D+d]) * float64(x[(at/length*length+j)*stride+(h.H+head/(h.H/h.KV))*h.D+d])
 						}
-						scores = append(scores, math.Exp(s*h.Scale))
+						if s *= h.Scale; h.Softcap > 0 {
+							s = h.Softcap * math.Tanh(s/h.Softcap)
+						}
+						scores = append(scores, math.Exp(s))
 						sum += scores[len(scores)-1]
 					}
 					row := want[((at/length*h.H+head)*length+at%length)*length:][:length]

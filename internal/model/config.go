@@ -174,6 +174,21 @@ func (c *Config) Texts(key string) []string {
 	})
 }
 
+// Floats returns a list of numbers, nil when absent.
+func (c *Config) Floats(key string) []float64 {
+	return get(c, key, "a list of numbers", nil, func(v any) ([]float64, bool) {
+		list, ok := v.([]any)
+		var out []float64
+		for _, x := range list {
+			n, isNumber := x.(json.Number)
+			f, err := n.Float64()
+			ok = ok && isNumber && err == nil
+			out = append(out, f)
+		}
+		return out, ok
+	})
+}
+
 // Section returns a nested object as a Config of its own, nil when absent or null. Its errors must be passed on with Take.
 func (c *Config) Section(key string) *Config {
 	return get(c, key, "an object", nil, func(v any) (*Config, bool) {

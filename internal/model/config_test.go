@@ -36,10 +36,11 @@ type goldenConfig struct {
 	Weights    int
 	Labels     []string         // of a classifier
 	Parameters map[string][]int // of the first layer
-	Rope       *struct {
+	Ropes      []struct {
 		Frequencies []float32
 		Factor      float64
 	}
+	LayerRopes []int `json:"layer_ropes"`
 }
 
 type goldenConfigs struct {
@@ -84,9 +85,16 @@ func TestGoldenConfigs(t *testing.T) {
 		var heads graph.Heads
 		switch m := m.(type) {
 		case *decoder:
-			heads, have.Eps, have.Padding, have.Windows = m.heads, m.eps, m.padding, m.windows
-			if want.Rope == nil || !sameRope(m.rope, want.Rope.Frequencies, want.Rope.Factor) {
-				t.Errorf("%s: rotary embedding: have %v, want %v", want.Config, m.rope, want.Rope)
+			heads, have.Eps, have.Padding, have.Windows, kind = info.Heads, m.eps, m.padding, m.windows, m.act
+			for i, r := range m.ropes {
+				if golden := want.Ropes[want.LayerRopes[i]]; !sameRope(r, golden.Frequencies, golden.Factor) {
+					t.Errorf("%s: rotary embedding of layer %d: have %v, want %v", want.Config, i, r, golden)
+				}
+			}
+		case *gptNeoX:
+			heads, have.Eps, kind = info.Heads, m.eps, m.act
+			if golden := want.Ropes[want.LayerRopes[0]]; !sameRope(m.rope, golden.Frequencies, golden.Factor) {
+				t.Errorf("%s: rotary embedding: have %v, want %v", want.Config, m.rope, golden)
 			}
 		case *gpt2:
 			heads, have.Eps, kind = m.heads, m.eps, m.act
@@ -118,7 +126,7 @@ func TestGoldenConfigs(t *testing.T) {
 			}
 		}
 		// Scales are checked by what they do, in testdata/golden/models; rotary embedding and activation above.
-		want.Scales, want.Rope, want.Activation = nil, nil, ""
+		want.Scales, want.Ropes, want.LayerRopes, want.Activation = nil, nil, nil, ""
 		if !reflect.DeepEqual(have, want) {
 			t.Errorf("have %+v\nwant %+v", have, want)
 		}
@@ -146,6 +154,12 @@ func tiny(modelType, more string) []byte {
 		base = `"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 24, "vocab_size": 20, "max_position_embeddings": 32`
 	case "roberta":
 		base += `, "max_position_embeddings": 34`
+	case "gpt_neox":
+		base += `, "rotary_pct": 1`
+	case "gemma2", "gemma3_text":
+		base += `, "num_key_value_heads": 1, "head_dim": 8`
+	case "phi3":
+		base += `, "num_key_value_heads": 1, "pad_token_id": 0`
 	case "bert", "opt":
 	default:
 		base += `, "num_key_value_heads": 1`
@@ -163,7 +177,8 @@ func tiny(modelType, more string) []byte {
 func TestRefused(t *testing.T) {
 	type refusal struct{ types, more, want string }
 	const decoders, encoders = "llama mistral qwen2 qwen3", "bert distilbert roberta"
-	const all = decoders + " gpt2 opt " + encoders
+	const gemmas = "gemma2 gemma3_text"
+	const all = decoders + " gpt2 opt gpt_neox phi3 " + gemmas + " " + encoders
 	for _, r := range []refusal{
 		{all, `"quantization_config": {"bits": 4}`, `quantization_config = {"bits":4}: quantized weights are not supported`},
 		{all, `"per_layer_config": {"0": {}}`, "per_layer_config"},
@@ -204,6 +219,27 @@ func TestRefused(t *testing.T) {
 		{"gpt2", `"num_hidden_layers": 5`, "num_hidden_layers = 5: n_layer means the same and says 2"},
 		{"opt", `"num_attention_heads": 3`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
 		{"opt", `"activation_function": "tanh"`, `activation_function = "tanh"`},
+		{gemmas, `"use_bidirectional_attention": true`, "use_bidirectional_attention = true: attention to later tokens is not supported"},
+		{gemmas, `"sliding_window": null`, "sliding_window = null: some layers have a window"},
+		{gemmas, `"query_pre_attn_scalar": 0`, "query_pre_attn_scalar: have 0, want a number above 0"},
+		{gemmas, `"final_logit_softcapping": -1`, "final_logit_softcapping: have -1, want a number above 0"},
+		{gemmas, `"hidden_activation": "mish"`, `hidden_activation = "mish"`},
+		{gemmas, `"layer_types": ["full_attention"]`, "layer_types: have 1 entries"},
+		{"gemma2", `"partial_rotary_factor": 0.5`, "partial_rotary_factor: have 0.5, want 1"},
+		{"gemma2", `"rope_parameters": {"full_attention": {"rope_type": "default"}}`, "a rotary embedding of its own for each kind of layer is not supported"},
+		{"gemma3_text", `"attn_logit_softcapping": 50.0`, "attn_logit_softcapping = 50.0: Gemma 3 has no cap on scores"},
+		{"gemma3_text", `"rope_parameters": {"sliding_attention": {"rope_type": "dynamic", "factor": 2}}`, `rope_type = "dynamic": supported: default, linear`},
+		{"gemma3_text", `"rope_scaling": {"rope_type": "linear"}`, "rope_scaling.factor is missing"},
+		{"phi3", `"hidden_act": "gelu"`, `hidden_act = "gelu": supported: silu, swish`},
+		{"phi3", `"rope_scaling": {"type": "linear", "factor": 2}`, `rope_scaling.type = "linear": supported: default, longrope, su, yarn`},
+		{"phi3", `"rope_scaling": {"type": "longrope"}`, "rope_scaling.short_factor: have 0 numbers, want 4"},
+		{"phi3", `"rope_scaling": {"type": "su", "short_factor": [1, 2, 3]}`, "rope_scaling.short_factor: have 3 numbers, want 4"},
+		{"phi3", `"rope_scaling": {"type": "su", "short_factor": [1, 2, 3, 0]}`, "short_factor = [1,2,3,0]: want numbers above 0"},
+		{"phi3", `"rope_scaling": {"type": "su", "short_factor": ["a"]}`, `rope_scaling.short_factor: have ["a"], want a list of numbers`},
+		{"phi3", `"partial_rotary_factor": 1.5`, "partial_rotary_factor: have 1.5, want up to 1"},
+		{"phi3", `"partial_rotary_factor": 0.1`, "partial_rotary_factor: have 0.1, want up to 1, and at least two of a head's 8 dimensions"},
+		{"gpt_neox", `"rotary_pct": 0.4`, "head_dim: have 3, want an even number for the rotary embedding"},
+		{"gpt_neox", `"num_attention_heads": 3`, "hidden_size: have 16, want a multiple of num_attention_heads 3"},
 		{encoders, `"architectures": ["T5Model"]`, `architectures = ["T5Model"]: supported: `},
 		{"bert", `"architectures": ["BertLMHeadModel"]`, `architectures = ["BertLMHeadModel"]: supported: BertForMaskedLM, BertForSequenceClassification, BertModel`},
 		{"roberta", `"architectures": ["RobertaForCausalLM"]`, `architectures = ["RobertaForCausalLM"]: supported: `},
@@ -235,7 +271,7 @@ func TestRefused(t *testing.T) {
 		`{}`:                      "model_type is missing",
 		`{"model_type": null}`:    "model_type is missing",
 		`{"model_type": 3}`:       "model_type: have 3, want a text",
-		`{"model_type": "mamba"}`: `model_type "mamba" is not supported; supported: bert, distilbert, gpt2, llama, mistral, opt, qwen2, qwen3, roberta`,
+		`{"model_type": "mamba"}`: `model_type "mamba" is not supported; supported: bert, distilbert, gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, opt, phi3, qwen2, qwen3, roberta`,
 		`[1]`:                     "config.json: ",
 		`null`:                    "model_type is missing",
 		`{"model_type": "llama",`: "config.json: unexpected EOF",
@@ -263,13 +299,36 @@ func TestTooLarge(t *testing.T) {
 // TestNotes: what a user should know of a model is not lost.
 func TestNotes(t *testing.T) {
 	for name, more := range map[string]string{"llama": `"attention_dropout": 0.1`, "gpt2": `"resid_pdrop": 0.1`, "opt": `"dropout": 0.1`,
-		"bert": `"hidden_dropout_prob": 0.1`, "roberta": `"classifier_dropout": 0.1`, "distilbert": `"seq_classif_dropout": 0.1, "architectures": ["DistilBertForSequenceClassification"]`} {
+		"bert": `"hidden_dropout_prob": 0.1`, "gpt_neox": `"hidden_dropout": 0.1`, "gemma2": `"attention_dropout": 0.1`, "roberta": `"classifier_dropout": 0.1`, "distilbert": `"seq_classif_dropout": 0.1, "architectures": ["DistilBertForSequenceClassification"]`} {
 		m, err := New(tiny(name, more))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if notes := strings.Join(m.Info().Notes, "\n"); !strings.Contains(notes, "dropout is not applied") || !strings.Contains(notes, "0.1") {
 			t.Errorf("%s: have notes %q, want one about dropout", name, notes)
+		}
+	}
+}
+
+// TestLongRope: the factors of the trained context are used, and nothing longer is offered; older names mean the same.
+func TestLongRope(t *testing.T) {
+	var first *graph.RotaryTable
+	for _, kind := range []string{"longrope", "su", "yarn"} {
+		m, err := New(tiny("phi3", fmt.Sprintf(`"max_position_embeddings": 512, "original_max_position_embeddings": 64,
+			"rope_scaling": {"type": %q, "short_factor": [1, 2, 3, 4], "long_factor": [5, 6, 7, 8]}`, kind)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := m.Info(); i.Positions != 64 || !strings.Contains(strings.Join(i.Notes, ""), "sequences up to original_max_position_embeddings 64 only") {
+			t.Errorf("%s: have %d positions and notes %q", kind, i.Positions, i.Notes)
+		}
+		r := m.(*decoder).ropes[1]
+		if first == nil {
+			first = r
+		}
+		// sqrt(1 + ln 8 / ln 64) = sqrt(1.5)
+		if !sameRope(r, first.Frequencies, math.Sqrt(1.5)) || math.Abs(float64(r.Frequencies[3])-0.00025) > 1e-9 {
+			t.Errorf("%s: have %v", kind, r)
 		}
 	}
 }
@@ -392,7 +451,7 @@ func FuzzConfig(f *testing.F) {
 		if i.Layers > 4 || i.Width > 1<<12 || i.Vocab > 1<<16 {
 			return
 		}
-		if d, ok := m.(*decoder); ok && d.heads.H > 1<<12 {
+		if i.Heads.H > 1<<12 {
 			return
 		}
 		specs, err := Parameters(m)

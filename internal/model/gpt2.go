@@ -81,7 +81,7 @@ func (m *gpt2) Forward(b *nn.Builder) Outputs {
 		hidden = append(hidden, x)
 	}
 	hidden[len(hidden)-1] = b.Layer(x, "transformer.ln_f", w, m.eps, nil)
-	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, w, init)}
+	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, headName, w, init)}
 }
 
 // activation reads the name of an elementwise activation as transformers spells it.

@@ -32,8 +32,15 @@ var settings = map[string][]string{
 		`"architectures": ["BertForSequenceClassification"], "num_labels": 3`,
 		`"tie_word_embeddings": false, "hidden_act": "relu"`,
 	},
-	"distilbert": {`"architectures": ["DistilBertForSequenceClassification"]`},
-	"roberta":    {`"architectures": ["RobertaForSequenceClassification"], "pad_token_id": 0`},
+	"gemma2": {
+		`"head_dim": 4, "attn_logit_softcapping": 2.5, "final_logit_softcapping": 3.0, "sliding_window": 2, "query_pre_attn_scalar": 9, "attention_bias": true`,
+		`"tie_word_embeddings": false, "attn_logit_softcapping": null, "hidden_activation": "gelu"`,
+	},
+	"gemma3_text": {`"sliding_window": 3, "sliding_window_pattern": 2, "final_logit_softcapping": 3.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0}`},
+	"phi3":        {`"partial_rotary_factor": 0.5, "sliding_window": 3`, `"rope_scaling": {"type": "longrope", "short_factor": [1, 1.5, 2, 3], "long_factor": [1, 2, 3, 4]}`},
+	"gpt_neox":    {`"use_parallel_residual": false, "rotary_pct": 0.5, "attention_bias": false, "tie_word_embeddings": true`},
+	"distilbert":  {`"architectures": ["DistilBertForSequenceClassification"]`},
+	"roberta":     {`"architectures": ["RobertaForSequenceClassification"], "pad_token_id": 0`},
 	"opt": {
 		`"do_layer_norm_before": false, "word_embed_proj_dim": 12, "activation_function": "gelu"`,
 		`"enable_bias": false, "_remove_final_layer_norm": true, "tie_word_embeddings": false`,
@@ -177,7 +184,7 @@ func TestPaddingRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "opt", "bert", "distilbert", "roberta"} {
+	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "opt", "bert", "distilbert", "roberta"} {
 		for _, tied := range []bool{false, true} {
 			m, err := New(tiny(name, fmt.Sprintf(`"pad_token_id": 5, "tie_word_embeddings": %v`, tied)))
 			if err != nil {

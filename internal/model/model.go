@@ -240,9 +240,8 @@ const maxWeights = 1 << 42
 // headName is what most decoders call their head.
 const headName = "lm_head.weight"
 
-// head returns the output head: lm_head.weight, or the input embedding where they are tied.
-func head(b *nn.Builder, info Info, width int, init nn.Init) graph.Head {
-	name := headName
+// head returns the output head: the tensor of that name, or the input embedding where they are tied.
+func head(b *nn.Builder, info Info, name string, width int, init nn.Init) graph.Head {
 	if info.Tied != "" {
 		name = info.Tied
 	}

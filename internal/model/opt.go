@@ -100,5 +100,5 @@ func (m *opt) Forward(b *nn.Builder) Outputs {
 		x = b.Project(x, w, nil, nn.Projection{Name: base + "project_out", Out: m.embed, Init: init})
 	}
 	hidden[len(hidden)-1] = x
-	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, m.embed, init)}
+	return Outputs{Hidden: hidden, Attention: attention, Head: head(b, m.info, headName, m.embed, init)}
 }

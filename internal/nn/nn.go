@@ -92,9 +92,14 @@ func (b *Builder) bias(p Projection) *Node {
 	return b.Weight(p.Name+".bias", Zeros, p.Out)
 }
 
-// RMS is RMSNorm with weight name + ".weight" [d].
-func (b *Builder) RMS(x *Node, name string, d int, eps float64, skip *graph.Skip) *Node {
-	return b.RMSNorm(x, b.Weight(name+".weight", Ones, d), eps, 0, skip)
+// RMS is RMSNorm with weight name + ".weight" [d], to which offset is added: 1 for Gemma, whose weights begin at 0.
+func (b *Builder) RMS(x *Node, name string, d int, eps, offset float64, skip *graph.Skip) *Node {
+	return b.RMSNorm(x, b.Weight(name+".weight", Init{Const: 1 - offset, Zero: -1}, d), eps, offset, skip)
+}
+
+// RMSOfHeads is RMS over each of the heads of d columns that begin at column from of x; other columns pass unchanged.
+func (b *Builder) RMSOfHeads(x *Node, name string, from, heads, d int, eps, offset float64) *Node {
+	return b.HeadNorm(x, b.Weight(name+".weight", Init{Const: 1 - offset, Zero: -1}, d), from, heads, eps, offset)
 }
 
 // Layer is LayerNorm with weight and bias [d].

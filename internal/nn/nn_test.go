@@ -30,7 +30,7 @@ func (a *asked) Param(name string, init Init, shape ...int) (*graph.Param, error
 func layers(b *Builder) *Node {
 	x := b.Embedding(b.Weight("embed", Normal(0.5), 9, 4), b.Inputs.Tokens, 0, -1)
 	skip := graph.Fork(x)
-	y := b.RMS(x, "rms", 4, 1e-6, skip)
+	y := b.RMS(x, "rms", 4, 1e-6, 0, skip)
 	y = b.Project(y, 4, nil, Projection{Name: "q", Out: 6, Bias: true, Init: Normal(0.1)}, Projection{Name: "k", Out: 2, Init: Zeros})
 	y = b.Conv1D(y, 8, Projection{Name: "conv", Out: 4, Bias: true, Init: Normal(0.2)})
 	return b.Layer(b.Close(skip, y), "layer", 4, 1e-5, nil)
@@ -72,7 +72,7 @@ func TestMissing(t *testing.T) {
 
 // TestRope: what the goldens of package model do not reach.
 func TestRope(t *testing.T) {
-	if _, err := (Rope{Type: "dynamic", Theta: 1e4, Dim: 8}).Table(); err == nil || !strings.Contains(err.Error(), `have "dynamic", want default, linear, llama3 or yarn`) {
+	if _, err := (Rope{Type: "dynamic", Theta: 1e4, Dim: 8}).Table(); err == nil || !strings.Contains(err.Error(), `have "dynamic", want default, linear, llama3, yarn or longrope`) {
 		t.Errorf("have error %v", err)
 	}
 	// A ramp without length steps from the original frequencies to the interpolated ones.

@@ -9,17 +9,22 @@ import (
 
 // Rope describes a rotary embedding (Su et al. 2021) and its scaling beyond the trained context.
 type Rope struct {
-	Type  string // default, linear, llama3, yarn
+	Type  string // default, linear, llama3, yarn, longrope
 	Theta float64
 	Dim   int // rotated dimensions of a head
 
 	Factor, LowFreq, HighFreq float64 // llama3
-	Original                  int     // trained context: llama3, yarn
+	Original                  int     // trained context: llama3, yarn, longrope
 	BetaFast, BetaSlow        float64 // yarn (Peng et al. 2023)
-	Attention                 float64 // yarn: factor of cos and sin; 0: from Factor
+	Attention                 float64 // yarn, longrope: factor of cos and sin; 0: from Factor
 	MScale, MScaleAll         float64 // yarn, as DeepSeek writes it
 	NoTruncate                bool    // yarn: keep the ramp's ends fractional
+
+	Short []float64 // longrope (Ding et al. 2024): divides each frequency, in sequences no longer than the trained context
 }
+
+// LongRope is the type that has factors of its own for each frequency. Sequences beyond the trained context would take others.
+const LongRope = "longrope"
 
 // Table returns the frequencies, rounded to float32 as transformers does, and the factor of cos and sin.
 func (r Rope) Table() (*graph.RotaryTable, error) {
@@ -38,8 +43,10 @@ func (r Rope) Table() (*graph.RotaryTable, error) {
 		r.llama3(inv)
 	case "yarn":
 		factor = r.yarn(inv)
+	case LongRope:
+		factor = r.long(inv)
 	default:
-		return nil, fmt.Errorf("rope_type: have %q, want default, linear, llama3 or yarn", r.Type)
+		return nil, fmt.Errorf("rope_type: have %q, want default, linear, llama3, yarn or longrope", r.Type)
 	}
 	return &graph.RotaryTable{Frequencies: inv, Factor: factor}, nil
 }
@@ -58,6 +65,20 @@ func (r Rope) llama3(inv []float32) {
 			inv[i] = float32((1-smooth)*float64(f)/r.Factor + smooth*float64(f))
 		}
 	}
+}
+
+// long divides each frequency by its own factor and returns the factor of cos and sin.
+func (r Rope) long(inv []float32) float64 {
+	for i := range inv {
+		inv[i] = 1 / (float32(r.Short[i]) * (1 / inv[i]))
+	}
+	switch {
+	case r.Attention != 0:
+		return r.Attention
+	case r.Factor <= 1:
+		return 1
+	}
+	return math.Sqrt(1 + math.Log(r.Factor)/math.Log(float64(r.Original)))
 }
 
 // yarn blends interpolated and original frequencies along a ramp and returns the factor of cos and sin.

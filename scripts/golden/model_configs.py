@@ -29,6 +29,10 @@ OPT = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "ffn
 BERT = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 80, "max_position_embeddings": 32}
 DISTILBERT = {"n_layers": 2, "dim": 48, "n_heads": 4, "hidden_dim": 96, "vocab_size": 80, "max_position_embeddings": 32}
 
+GEMMA = {**SMALL, "head_dim": 24, "query_pre_attn_scalar": 18}
+NEOX = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 80, "max_position_embeddings": 32}
+SHORT = {"short_factor": [1.0, 1.1, 1.25, 1.5, 2.0, 2.5], "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}
+
 CASES = [
     {"model_type": "llama"},
     {"model_type": "mistral"},
@@ -39,6 +43,10 @@ CASES = [
     {"model_type": "bert"},
     {"model_type": "distilbert"},
     {"model_type": "roberta"},
+    {"model_type": "gemma2"},
+    {"model_type": "gemma3_text"},
+    {"model_type": "phi3"},
+    {"model_type": "gpt_neox"},
     {"model_type": "llama", **SMALL, "num_key_value_heads": None, "head_dim": None, "pad_token_id": None},
     {"model_type": "llama", **SMALL, "head_dim": 24, "attention_bias": True, "mlp_bias": True, "pad_token_id": 3},
     {"model_type": "llama", **SMALL, "tie_word_embeddings": True, "pad_token_id": -1, "initializer_range": 0.05, "rms_norm_eps": 1e-5},
@@ -73,6 +81,25 @@ CASES = [
     {"model_type": "opt", **OPT, "pad_token_id": None, "activation_function": "gelu", "enable_bias": False},
     {"model_type": "opt", **OPT, "pad_token_id": 5, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
     {"model_type": "opt", **OPT, "_remove_final_layer_norm": True, "tie_word_embeddings": False},
+    {"model_type": "gemma2", **GEMMA, "sliding_window": 5, "attention_bias": True, "tie_word_embeddings": False, "pad_token_id": None},
+    {"model_type": "gemma2", **GEMMA, "layer_types": ["full_attention", "sliding_attention", "full_attention"], "rope_theta": 5000.0, "hidden_activation": "gelu"},
+    {"model_type": "gemma2", **GEMMA, "attn_logit_softcapping": None, "final_logit_softcapping": None, "hidden_act": "silu", "rope_parameters": {"rope_type": "default", "rope_theta": 700.0}},
+    {"model_type": "gemma3_text", **GEMMA, "sliding_window": 5, "sliding_window_pattern": 2},
+    {"model_type": "gemma3_text", **GEMMA, "sliding_window": 5, "rope_theta": 50000.0, "rope_local_base_freq": 500.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    {"model_type": "gemma3_text", **GEMMA, "sliding_window": 5, "sliding_window_pattern": 3, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 60000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 600.0}}},
+    {"model_type": "gemma3_text", **GEMMA, "num_hidden_layers": 7, "final_logit_softcapping": 12.0, "tie_word_embeddings": False,
+     "rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}}},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 7, "num_key_value_heads": None},
+    {"model_type": "phi3", **SMALL, "pad_token_id": None, "sliding_window": 9, "tie_word_embeddings": True, "rope_theta": 400.0, "partial_rotary_factor": 0.75},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 1, "rope_parameters": {"rope_type": "default", "rope_theta": 400.0, "partial_rotary_factor": 0.5}},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 1, "original_max_position_embeddings": 64, "partial_rotary_factor": 0.75, "rope_scaling": {"type": "longrope", **SHORT}},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 1, "original_max_position_embeddings": 512, "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 400.0, "partial_rotary_factor": 0.75, **SHORT}},
+    {"model_type": "gpt_neox", **NEOX, "rotary_pct": 0.5, "rotary_emb_base": 500, "tie_word_embeddings": True, "hidden_act": "gelu_new"},
+    {"model_type": "gpt_neox", **NEOX, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}, "attention_bias": False},
+    {"model_type": "gpt_neox", **NEOX, "use_parallel_residual": False, "rotary_pct": 0.5, "rope_scaling": {"type": "linear", "factor": 2.0}, "layer_norm_eps": 1e-6},
     # encoders: a bare one, and with its heads
     {"model_type": "bert", **BERT, "architectures": ["BertModel"], "hidden_act": "relu", "type_vocab_size": 3, "layer_norm_eps": 1e-6},
     {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "pad_token_id": None},
@@ -97,6 +124,10 @@ INITIAL = [
     {"model_type": "qwen3", **SMALL},
     {"model_type": "gpt2", **GPT2, "n_layer": 3},
     {"model_type": "opt", **OPT, "word_embed_proj_dim": 24, "init_std": 0.03},
+    {"model_type": "gemma2", **GEMMA, "attention_bias": True},
+    {"model_type": "gemma3_text", **GEMMA, "pad_token_id": 4},
+    {"model_type": "phi3", **SMALL, "pad_token_id": 7},
+    {"model_type": "gpt_neox", **NEOX, "rotary_pct": 0.5, "initializer_range": 0.03},
     {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "initializer_range": 0.04},
     {"model_type": "bert", **BERT, "architectures": ["BertForSequenceClassification"], "num_labels": 4},
     {"model_type": "distilbert", **DISTILBERT, "architectures": ["DistilBertForMaskedLM"], "tie_word_embeddings": False},
@@ -128,7 +159,8 @@ def parameters(model):
     left_out = {"pooler.dense.weight", "pooler.dense.bias"} if prefix else set(model.all_tied_weights_keys)
     if not model.config.tie_word_embeddings:  # two biases, of which one is read
         left_out |= {"cls.predictions.bias", "lm_head.bias"}
-    return {prefix + name: p for name, p in model.named_parameters(remove_duplicate=False) if name not in left_out}
+    on_disk = {"lm_head.weight": "embed_out.weight"} if model.config.model_type == "gpt_neox" else {}
+    return {on_disk.get(name, prefix + name): p for name, p in model.named_parameters(remove_duplicate=False) if name not in left_out}
 
 
 def first_layer_only(name):
@@ -143,7 +175,7 @@ def describe(values):
     tensors = parameters(model)
     modules = list(model.modules())
     attention = [m for m in modules if type(m).__name__.endswith("Attention") and hasattr(m, "scaling")]
-    norms = [m for m in modules if hasattr(m, "variance_epsilon") or isinstance(m, torch.nn.LayerNorm)]
+    norms = [m for m in modules if type(m).__name__.endswith("Norm")]
     eps = {getattr(m, "variance_epsilon", getattr(m, "eps", None)) for m in norms}
     assert len(eps) == 1, eps
     embedding = model.get_input_embeddings()
@@ -156,25 +188,30 @@ def describe(values):
         "positions": config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0),
         "heads": config.num_attention_heads,
         "kv_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
-        "head_dim": attention[0].head_dim if hasattr(attention[0], "head_dim") else attention[0].attention_head_size,
+        "head_dim": next(getattr(attention[0], key) for key in ("head_dim", "attention_head_size", "head_size") if hasattr(attention[0], key)),
         "eps": eps.pop(),
         "padding": -1 if embedding.padding_idx is None else embedding.padding_idx,
         "tied": model.get_output_embeddings() is not None and model.get_output_embeddings().weight is embedding.weight,
         "scales": [a.scaling for a in attention],
-        "activation": next(getattr(config, key) for key in ("hidden_act", "activation_function", "activation") if hasattr(config, key)),
+        "activation": next(getattr(config, key) for key in ("hidden_activation", "hidden_act", "activation_function", "activation") if hasattr(config, key)),
         "windows": [getattr(a, "sliding_window", None) or 0 for a in attention],
         "tensors": len(tensors),
         "weights": sum(p.numel() for p in tensors.values()),
         "parameters": {name: list(p.shape) for name, p in tensors.items() if first_layer_only(name)},
     }
-    if values["model_type"] == "mistral":  # its mask reads the config
+    if values["model_type"] in ("mistral", "phi3"):  # their mask reads the config
         case["windows"] = [config.sliding_window or 0] * len(attention)
     if hasattr(model, "num_labels") and "Classification" in case["class"]:
         case["labels"] = [config.id2label[i] for i in range(config.num_labels)]
-    rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
-    if rotary is not None:
+    for rotary in [m for m in modules if type(m).__name__.endswith("RotaryEmbedding")]:
         rotary = type(rotary)(config=config)  # with real numbers
-        case["rope"] = {"frequencies": rotary.inv_freq.tolist(), "factor": rotary.attention_scaling}
+        kinds = [""]
+        if hasattr(rotary, "layer_types"):
+            kinds = [kind + "_" for kind in rotary.layer_types]
+        case["ropes"] = [{"frequencies": getattr(rotary, kind + "inv_freq").tolist(), "factor": getattr(rotary, kind + "attention_scaling")} for kind in kinds]
+        case["layer_ropes"] = [kinds.index(config.layer_types[i] + "_") if kinds != [""] else 0 for i in range(len(attention))]
+        if (config.rope_parameters or {}).get("rope_type") == "longrope":  # of sequences that it rotates by the short factors
+            case["positions"] = min(case["positions"], config.original_max_position_embeddings)
     return case
 
 
