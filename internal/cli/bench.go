@@ -27,7 +27,7 @@ func newBench(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench --config FILE|NAME",
 		Short: "Measure a configuration's training steps on this machine",
-		Long: `Measure a configuration's training steps on this machine: tokens per second, where the time goes, and how near the products come to
+		Long: `Measure a configuration's training steps on this machine: tokens per second, where the time goes, and how near the arithmetic comes to
 what the processor can do at best, measured by a loop of multiply-adds that touches no memory. Nothing is evaluated and nothing is written.`,
 		Example: `  kdistill bench --config demo
   kdistill bench --config run.yaml --set train.batch_size=16 --json`,
@@ -80,6 +80,7 @@ func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
 type measurement struct {
 	Steps      []distill.BenchStep `json:"steps"`
 	Parts      []distill.BenchPart `json:"parts"`
+	LossRows   distill.LossRows    `json:"loss_rows"`
 	Best       float64             `json:"best"`            // operations per second that the processor can do in the run's precision, 0: unknown
 	Expected   int64               `json:"expected_memory"` // bytes, as train --dry-run tells
 	PeakMemory int64               `json:"peak_memory"`     // bytes, 0: unknown
@@ -105,8 +106,11 @@ func (o *benchOptions) measure(ctx context.Context, b *distill.Bench) (*measurem
 	}
 	m.Parts, m.PeakMemory = b.Parts(), distill.PeakMemory()
 	var err error
-	m.memory, m.Expected, err = b.Memory()
-	return m, err
+	if m.memory, m.Expected, err = b.Memory(); err != nil {
+		return nil, err
+	}
+	m.LossRows = b.LossRows()
+	return m, nil
 }
 
 func (m *measurement) print(s streams) error {
@@ -142,13 +146,16 @@ func (m *measurement) print(s streams) error {
 	if m.PeakMemory > 0 {
 		memory = append(memory, []string{"the process at its peak", report.Bytes(m.PeakMemory)})
 	}
-	for _, table := range [][][]string{rows, memory} {
-		fmt.Fprintln(s.out)
-		if err := report.Table(s.out, table); err != nil {
-			return err
-		}
+	fmt.Fprintln(s.out)
+	if err := report.Table(s.out, rows); err != nil {
+		return err
 	}
-	return nil
+	if l := m.LossRows; l.Seconds > 0 {
+		fmt.Fprintf(s.out, "\nlosses over %d rows of %d logits: %.2f × the larger of bare memory (%.1f ms) and one exponential each (%.1f ms)\n",
+			l.Rows, l.Vocab, l.Seconds/max(l.Memory, l.Exponentials), 1e3*l.Memory, 1e3*l.Exponentials)
+	}
+	fmt.Fprintln(s.out)
+	return report.Table(s.out, memory)
 }
 
 func median(x []float64) float64 {

@@ -3,6 +3,8 @@ package distill
 import (
 	"context"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
 	"kdistill/internal/kernel"
+	"kdistill/internal/loss"
 	"kdistill/internal/optim"
 )
 
@@ -17,11 +20,12 @@ import (
 type Bench struct {
 	run       *run
 	start     data.State
-	steps     int
+	steps     int // the number of the last one
 	times     graph.Times
 	optimizer *timedOptimizer
 	total     time.Duration // of all steps that the parts cover
 	covered   int           // steps
+	rows      int           // of logits in them
 }
 
 // BenchStep is one measured step.
@@ -57,7 +61,7 @@ func (b *Bench) Step(ctx context.Context) (BenchStep, error) {
 	if err != nil {
 		return BenchStep{}, err
 	}
-	b.steps++
+	b.steps = b.steps%b.run.steps + 1 // schedules end with the run
 	done, err := b.run.step(graph.Measured(ctx, b.times), b.steps, batch)
 	if err != nil {
 		return BenchStep{}, err
@@ -65,6 +69,13 @@ func (b *Bench) Step(ctx context.Context) (BenchStep, error) {
 	took := time.Since(begun)
 	b.total += took
 	b.covered++
+	rows := 0
+	for _, t := range b.run.terms {
+		if t.Loss.Rows == loss.Logits {
+			rows = max(rows, counted(batch, t))
+		}
+	}
+	b.rows += rows
 	return BenchStep{took.Seconds(), batch.Attended(), done.Loss}, nil
 }
 
@@ -83,12 +94,14 @@ func (b *Bench) next(rows int) (*data.Batch, error) {
 // Forget leaves the steps so far out of Parts: those that warm up.
 func (b *Bench) Forget() {
 	clear(b.times)
-	b.optimizer.spent, b.total, b.covered = 0, 0, 0
+	b.optimizer.spent, b.total, b.covered, b.rows = 0, 0, 0, 0
 }
 
 // Parts says where the mean step's time went.
 func (b *Bench) Parts() []BenchPart {
-	p := []BenchPart{{Name: "matrix products"}, {Name: "attention"}, {Name: "head and losses"}, {Name: "optimizer", Seconds: b.optimizer.spent.Seconds()}}
+	losses := b.times[graph.LossRows].Time.Seconds()
+	p := []BenchPart{{Name: "matrix products"}, {Name: "attention"}, {Name: "head", Seconds: -losses}, {Name: "losses", Seconds: losses},
+		{Name: "optimizer", Seconds: b.optimizer.spent.Seconds()}}
 	rest := b.total.Seconds() - b.optimizer.spent.Seconds()
 	for name, spent := range b.times {
 		for i, prefix := range []string{"linear", "attention", "head and losses"} {
@@ -113,6 +126,55 @@ func (b *Bench) Peak() float64 {
 		return kernel.PeakBF16()
 	}
 	return kernel.Peak()
+}
+
+// LossRows compares the losses' pass over the rows of logits of a mean step with what it cannot be faster than.
+type LossRows struct {
+	Rows         int     `json:"rows"`
+	Vocab        int     `json:"vocab"`
+	Seconds      float64 `json:"seconds"`
+	Memory       float64 `json:"memory"`       // seconds to read and write the same numbers, and nothing else
+	Exponentials float64 `json:"exponentials"` // seconds to take one exponential of each logit, and nothing else
+}
+
+// LossRows measures the bounds on this machine. Its buffers come on top of the run's memory.
+func (b *Bench) LossRows() LossRows {
+	vocab := b.run.student.model.Info().Logits()
+	l := LossRows{Rows: b.rows / max(1, b.covered), Vocab: vocab, Seconds: b.times[graph.LossRows].Time.Seconds() / float64(max(1, b.covered))}
+	models := 1
+	if slices.ContainsFunc(b.run.terms, func(t *graph.Term) bool { return t.Loss.Teacher && t.Loss.Rows == loss.Logits }) {
+		models = 2
+	}
+	const elements = 16 << 20 // beyond caches
+	rows := max(1, elements/vocab)
+	logits := make([][]float32, models)
+	for i := range logits {
+		logits[i] = make([]float32, rows*vocab)
+	}
+	best := func(row func(i, from, to int)) float64 {
+		least := time.Duration(math.MaxInt64)
+		for range 4 { // the first one touches the memory for the first time
+			begun := time.Now()
+			kernel.Parallel(rows, func(r int) {
+				for i := range models {
+					row(i, r*vocab, (r+1)*vocab)
+				}
+			})
+			least = min(least, time.Since(begun))
+		}
+		return least.Seconds() * float64(l.Rows) / float64(rows)
+	}
+	student := logits[0]
+	l.Memory = best(func(i, from, to int) {
+		switch {
+		case models == 1:
+			kernel.Scale(student[from:to], student[from:to], 1)
+		case i == 0: // reads both and writes the student's
+			kernel.Add(student[from:to], student[from:to], logits[1][from:to])
+		}
+	})
+	l.Exponentials = best(func(i, from, to int) { kernel.ExpShift(nil, logits[i][from:to], 1, 0) })
+	return l
 }
 
 // Memory is a table of what the run is expected to hold, and the sum in bytes: what --dry-run tells. It takes rows from the data.

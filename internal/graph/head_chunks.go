@@ -2,6 +2,7 @@ package graph
 
 import (
 	"sync"
+	"time"
 
 	"gorgonia.org/gorgonia"
 	"kdistill/internal/kernel"
@@ -79,7 +80,9 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 			take(c.hTeacher, floats[F](in[t.hidden]), c.positions, t.width)
 			t.products(c.y, c.hTeacher, m, in)
 		}
+		began := time.Now()
 		kernel.Parallel(m, c.each)
+		s.g.times.addRows(began)
 		if c.train {
 			s.backward(c.dhChunk, c.z, c.h, m, in)
 			put(c.dh, c.dhChunk, c.positions, s.width)

@@ -7,8 +7,11 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Times collects what runs spend, by the ops' names.
+// Times collects what runs spend, by the ops' names, and under LossRows.
 type Times map[string]Spent
+
+// LossRows is the part of the head's op in which losses pass over rows of logits.
+const LossRows = "loss rows"
 
 // Spent is the time of an op's runs and the operations that its products count: two for each multiplication with its addition,
 // those that a backward pass computes again left out.
@@ -22,6 +25,15 @@ type timesKey struct{}
 // Measured returns a context in which every run adds to t.
 func Measured(ctx context.Context, t Times) context.Context {
 	return context.WithValue(ctx, timesKey{}, t)
+}
+
+// addRows counts a chunk of LossRows that began at a time and is over.
+func (t Times) addRows(began time.Time) {
+	if t != nil {
+		s := t[LossRows]
+		s.Time += time.Since(began)
+		t[LossRows] = s
+	}
 }
 
 // add counts a run of an op that began at a time and is over.

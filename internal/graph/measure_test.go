@@ -46,6 +46,9 @@ func TestMeasured(t *testing.T) {
 			}
 		}
 	}
+	if rows, all := times[LossRows].Time, times["head and losses"].Time; rows <= 0 || rows >= all {
+		t.Errorf("losses took %v of the head's %v", rows, all)
+	}
 	before := times["linear"]
 	f.run(t, p)
 	if times["linear"] != before {
