@@ -20,6 +20,7 @@ import (
 	"kdistill/internal/objective"
 	"kdistill/internal/report"
 	"kdistill/internal/safetensors"
+	"kdistill/internal/signal"
 )
 
 func init() { register(newInspect) }
@@ -33,15 +34,22 @@ func newInspect(s streams) *cobra.Command {
 	var o inspectOptions
 	c := &cobra.Command{
 		Use:   "inspect DIR",
-		Short: "Describe a model, and whether it can learn from a teacher",
+		Short: "Describe a model and whether it can learn from a teacher, or a cache of teacher's words",
 		Long: `Describe a model: architecture, sizes, tokenizer, and the memory that it takes. With --teacher also say what of the pair would be refused,
 what would be warned about, and why. No weights are read. Memory is told for one row of 256 tokens; that of training is AdamW's in
-float32, to which the teacher's weights come.`,
+float32, to which the teacher's weights come.
+Of a folder that kdistill cache has written it tells whose words are in it, how many, and what was lost; every sum is checked.`,
 		Example: `  kdistill inspect models/small
   kdistill inspect models/small --teacher models/big
-  kdistill inspect Qwen/Qwen2.5-0.5B --json`,
+  kdistill inspect Qwen/Qwen2.5-0.5B --json
+  kdistill inspect caches/run`,
 		Args: checked(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return o.run(s, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if signal.Is(args[0]) {
+				return o.cache(cmd.Context(), s, args[0])
+			}
+			return o.run(s, args[0])
+		},
 	}
 	f := c.Flags()
 	f.StringVar(&o.teacher, "teacher", "", "report on learning from the model in `DIR`")

@@ -20,6 +20,14 @@ func (c *Config) settle(given map[string]*yaml.Node) {
 	if c.Student.Init == "teacher_layers" && c.Student.Layers.IsZero() {
 		c.Student.Layers.Rule = "uniform"
 	}
+	if c.Cache.Samples > 0 { // which take the place of the likeliest ids
+		if given["cache.top_k"] == nil {
+			c.Cache.TopK = 0
+		}
+		if given["cache.bits"] == nil {
+			c.Cache.Bits = 0
+		}
+	}
 	settleSources("data.train", c.Data.Train, given)
 	settleSources("data.eval", c.Data.Eval, given)
 }
@@ -61,6 +69,7 @@ func (l *loader) check(c *Config) {
 	if c.Output.Dir == "" {
 		wrong("output.dir", "is missing: give the folder to write to")
 	}
+	checkCache(c, wrong)
 }
 
 type reporter func(key, format string, args ...any)
@@ -159,6 +168,24 @@ func checkOptimizer(o Optimizer, wrong reporter) {
 	}{{"momentum", o.Momentum != 0}, {"dampening", o.Dampening != 0}, {"nesterov", o.Nesterov}} {
 		if only.set {
 			wrong("train.optimizer."+only.key, "belongs to sgd, have %s: leave it out", o.Name)
+		}
+	}
+}
+
+func checkCache(c *Config, wrong reporter) {
+	switch k := c.Cache; {
+	case k.Samples > 0 && k.TopK != 0:
+		wrong("cache.samples", "takes the place of top_k: leave one of them out, or set it to null")
+	case k.Samples > 0 && k.Bits != 0:
+		wrong("cache.bits", "belongs to top_k: samples are counted, not rounded")
+	case k.Samples == 0 && k.TopK == 0:
+		wrong("cache.top_k", "have 0, want at least 1, all, or samples in its place")
+	case k.Samples == 0 && k.Bits != 32 && k.Bits != 16 && k.Bits != 8:
+		wrong("cache.bits", "have %d, want 32, 16 or 8", k.Bits)
+	}
+	for i, loss := range c.Loss {
+		if loss.Tail != "" && c.Teacher.Cache == "" && c.Cache.Dir == "" {
+			wrong(fmt.Sprintf("loss[%d].tail", i), "belongs to teacher.cache: a live teacher gives the whole distribution")
 		}
 	}
 }

@@ -17,12 +17,14 @@ type Config struct {
 	Loss    []Loss  `yaml:"loss"`
 	Train   Train   `yaml:"train"`
 	Output  Output  `yaml:"output"`
+	Cache   Cache   `yaml:"cache"`
 }
 
 // Teacher is the frozen model. Path may be empty where no loss needs a teacher.
 type Teacher struct {
 	Path  string `yaml:"path,omitempty" path:"yes"`
 	DType string `yaml:"dtype" oneof:"auto|float32|bfloat16"`
+	Cache string `yaml:"cache,omitempty" path:"yes" resume:"free"` // "": the teacher is live
 }
 
 // Student is the model to be trained: read from Path, or made from the teacher as Init says.
@@ -72,6 +74,7 @@ type Loss struct {
 	Temperature float64 `yaml:"temperature" range:"(0,)"`
 	T2Scaling   bool    `yaml:"t2_scaling"`
 	Positions   string  `yaml:"positions,omitempty" oneof:"labels|attended"` // "": labels, or every token where the loss is on features
+	Tail        string  `yaml:"tail,omitempty" oneof:"tail_bucket|raw|teacher_renormalized|both_renormalized"`
 
 	Layers        LayerMap     `yaml:"layers,omitempty,flow"`
 	Layer         TeacherLayer `yaml:"layer,omitempty"`
@@ -188,6 +191,21 @@ type Output struct {
 	DType string `yaml:"dtype" oneof:"float32|bfloat16|float16" resume:"free"`
 }
 
+// Cache is what kdistill cache keeps of the teacher's words. Either TopK or Samples is given.
+type Cache struct {
+	Dir         string  `yaml:"dir,omitempty" path:"yes" resume:"free"` // "": teacher.cache
+	TopK        TopK    `yaml:"top_k" range:"[1,)" resume:"free"`
+	Samples     int     `yaml:"samples" range:"[0,65535]" resume:"free"`
+	Bits        int     `yaml:"bits" resume:"free"`                               // 0 with Samples
+	Temperature float64 `yaml:"temperature,omitempty" range:"(0,)" resume:"free"` // 0: that of the losses
+}
+
+// TopK is a number of ids, or AllIDs; 0 where ids are drawn.
+type TopK int
+
+// AllIDs keeps the whole vocabulary.
+const AllIDs TopK = -1
+
 // Default returns the value of every key that nobody sets.
 func Default() *Config {
 	c := &Config{
@@ -202,6 +220,7 @@ func Default() *Config {
 			MaxGradNorm: 1, Seed: 1, EvalEvery: 100, SaveEvery: 500, Keep: 2, BestMetric: "nll",
 		},
 		Output: Output{DType: "float32"},
+		Cache:  Cache{TopK: 64, Bits: 16},
 	}
 	c.Loss[0].setDefaults()
 	c.Loss[0].Name = "forward_kl"

@@ -54,7 +54,7 @@ func TestEveryKey(t *testing.T) {
 	t.Setenv("HOME", home)
 	t.Setenv("USERPROFILE", home)
 	c := mustLoad(t, `
-teacher: {path: T, dtype: bfloat16}
+teacher: {path: T, dtype: bfloat16, cache: C}
 student:
   init: teacher_layers
   config: {num_hidden_layers: 3, rope_scaling: {Type: linear, factor: 2.5}, tie: true, eos: [1, 2]}
@@ -72,7 +72,7 @@ data:
 loss:
   - {name: forward_kl, weight: 0.5, temperature: 2, t2_scaling: true}
   - {name: generalized_jsd, beta: 0.1, as: jsd, positions: attended, weight: {from: 1, to: 0, schedule: cosine}}
-  - {name: symmetric_kl, forward_weight: 1}
+  - {name: symmetric_kl, forward_weight: 1, tail: raw}
   - {name: hidden_mse, layers: [embedding, uniform, [1, 2]], normalize: true, tokens: first, projection: {init: ~/p.safetensors, keep: true}}
   - {name: attention_mse, layers: last, compare: scores, heads: [0, 2]}
   - {name: attention_kl, heads: average}
@@ -91,9 +91,10 @@ train:
   keep: 3
   best_metric: kl
 output: {dir: runs/x, dtype: float16}
+cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 `)
 	want := &Config{
-		Teacher: Teacher{"T", "bfloat16"},
+		Teacher: Teacher{"T", "bfloat16", "C"},
 		Student: Student{Init: "teacher_layers", Layers: Layers{List: []int{0, 2, 4}}, Config: map[string]any{
 			"num_hidden_layers": 3, "rope_scaling": map[string]any{"Type": "linear", "factor": 2.5}, "tie": true, "eos": []any{1, 2}}},
 		Data: Data{
@@ -108,7 +109,7 @@ output: {dir: runs/x, dtype: float16}
 		Loss: []Loss{
 			{Name: "forward_kl", Weight: Constant(0.5), Temperature: 2, T2Scaling: true},
 			{Name: "generalized_jsd", As: "jsd", Weight: Weight{1, 0, "cosine"}, Temperature: 1, Positions: "attended", Values: map[string]float64{"beta": 0.1}},
-			{Name: "symmetric_kl", Weight: Constant(1), Temperature: 1, Values: map[string]float64{"forward_weight": 1}},
+			{Name: "symmetric_kl", Weight: Constant(1), Temperature: 1, Tail: "raw", Values: map[string]float64{"forward_weight": 1}},
 			{Name: "hidden_mse", Weight: Constant(1), Temperature: 1, Layers: LayerMap{{Rule: "embedding"}, {Rule: "uniform"}, {Pair: [2]int{1, 2}}},
 				Normalize: true, Tokens: "first", Projection: Projection{home + "/p.safetensors", true}},
 			{Name: "attention_mse", Weight: Constant(1), Temperature: 1, Layers: LayerMap{{Rule: "last"}}, Compare: "scores", Heads: HeadMap{List: []int{0, 2}}},
@@ -122,6 +123,7 @@ output: {dir: runs/x, dtype: float16}
 			Seed:      7, EvalEvery: 1, SaveEvery: 2, Keep: 3, BestMetric: "kl",
 		},
 		Output: Output{"runs/x", "float16"},
+		Cache:  Cache{"D", AllIDs, 0, 8, 3},
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
@@ -137,6 +139,8 @@ func TestRoundTrip(t *testing.T) {
 		"weights": minimal + "loss: [{name: a, weight: {from: 2, to: 2}}, {name: b, weight: 3, alpha: 1e-9}]\ntrain: {epochs: 2, optimizer: {name: sgd}, micro_batch_size: 3}",
 		"masks":   strings.Replace(minimal, "a.txt", "a.jsonl, prompt_field: p, completion_field: c, mask_prompt: false, separator: ''", 1),
 		"maps":    minimal + "loss: [{name: a, layers: [[0, 0], all], heads: average}, {name: b, layers: first, heads: [1]}, {name: c, layer: last, layers: null, projection: {keep: true}}]",
+		"draws":   minimal + "cache: {samples: 16}",
+		"all ids": minimal + "cache: {dir: d, top_k: all, bits: 32}",
 		"layers":  "teacher: {path: t}\nstudent: {init: teacher_layers, layers: [1]}\ndata: {train: [{path: '#: odd'}]}\noutput: {dir: ' o'}",
 	} {
 		c := mustLoad(t, text)
@@ -179,9 +183,17 @@ func TestProblems(t *testing.T) {
 		want       []string // parts of the message, all of which must be there
 	}{
 		{"misspelt", minimal + "train:\n  bach_size: 3", []string{"run.yaml:6: train.bach_size: unknown key", "train.batch_size"}},
+		{"both kinds of a cache", minimal + "cache: {top_k: 3, samples: 4}", []string{"cache.samples", "takes the place of top_k"}},
+		{"bits of draws", minimal + "cache: {samples: 4, bits: 8}", []string{"cache.bits", "counted, not rounded"}},
+		{"no kind of a cache", minimal + "cache: {top_k: 0}", []string{"cache.top_k", "at least 1, all, or samples"}},
+		{"bits", minimal + "cache: {bits: 12}", []string{"cache.bits", "have 12, want 32, 16 or 8"}},
+		{"top_k", minimal + "cache: {top_k: most}", []string{"cache.top_k", "a whole number or all"}},
+		{"below top_k", minimal + "cache: {top_k: -2}", []string{"cache.top_k", "at least 1"}},
+		{"tail of a live teacher", minimal + "loss: [{name: x, tail: raw}]", []string{"loss[0].tail", "belongs to teacher.cache"}},
+		{"tail", minimal + "cache: {dir: d}\nloss: [{name: x, tail: none}]", []string{"loss[0].tail", "tail_bucket"}},
 		{"misspelt section", minimal + "trian: {}", []string{"run.yaml:5: trian", "did you mean train?"}},
 		{"upper case", minimal + "Train: {}", []string{"did you mean train?"}},
-		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, train and output"}},
+		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, train, output and cache"}},
 		{"wrong place", minimal + "train: {lr: 1}", []string{"did you mean train.optimizer.lr?"}},
 		{"wrong section", minimal + "steps: 1", []string{"did you mean train.steps?"}},
 		{"in a list", strings.Replace(minimal, "a.txt", "a.txt, seperator: x", 1), []string{"run.yaml:3: data.train[0].seperator", "data.train[0].separator"}},

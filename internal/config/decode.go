@@ -289,6 +289,31 @@ func (m MicroBatch) MarshalYAML() (any, error) {
 	return int(m), nil
 }
 
+// decodeNode reads a number or all.
+func (k *TopK) decodeNode(d *decoder, n *yaml.Node, key string, tag reflect.StructTag) {
+	if n.Value == "all" {
+		*k = AllIDs
+		return
+	}
+	i, ok := whole(n)
+	switch {
+	case !ok:
+		d.fail(n, key, "have %s, want a whole number or all", describe(n))
+	case i == 0: // as it stands beside samples; check tells whether it does
+		*k = 0
+	case d.inRange(n, key, float64(i), tag):
+		*k = TopK(i)
+	}
+}
+
+// MarshalYAML writes AllIDs as all.
+func (k TopK) MarshalYAML() (any, error) {
+	if k == AllIDs {
+		return "all", nil
+	}
+	return int(k), nil
+}
+
 // decodeNode reads a list of layers or the name of a rule.
 func (l *Layers) decodeNode(d *decoder, n *yaml.Node, key string, _ reflect.StructTag) {
 	if n.Kind == yaml.SequenceNode {

@@ -14,6 +14,7 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/safetensors"
+	"kdistill/internal/teacher"
 	"kdistill/internal/testutil"
 )
 
@@ -260,3 +261,5 @@ func unmarshal(t testing.TB, text []byte, v any) {
 		t.Fatal(err)
 	}
 }
+
+func speakerOf(r *run) teacher.Speaker { return teacher.Speaker{Teacher: r.live} }

@@ -33,6 +33,7 @@ type run struct {
 	arena   graph.Arena
 
 	dataset       *data.Dataset
+	order         data.Options // of source
 	source        *data.Source
 	measured      *data.Source // documents of evaluation, once through from measuredStart
 	measuredStart data.State
@@ -266,6 +267,7 @@ func (r *run) loadData(ctx context.Context) error {
 		SequenceLength: c.Data.SequenceLength, Truncate: c.Data.LongDocuments == "truncate",
 		Packing: c.Data.Packing, Shuffle: c.Data.Shuffle, Seed: uint64(c.Train.Seed), Epochs: c.Train.Epochs,
 	}
+	r.order = options
 	var err error
 	if r.dataset, err = data.Load(ctx, files(c.Data.Train), encoder, data.LoadOptions{Vocab: vocab, Bytes: true}); err != nil {
 		return fmt.Errorf("data.train: %w", err)

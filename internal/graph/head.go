@@ -68,12 +68,8 @@ func (g *Graph) Logits(hidden *Node, head Head) *Node {
 }
 
 func logits[F kernel.Float](g *Graph, hidden *Node, head Head) *Node {
-	head.Weight = head.Weight.Frozen()
-	if head.Bias != nil {
-		head.Bias = head.Bias.Frozen()
-	}
 	var operands []*Node
-	p := newProjection[F](g, hidden, head, &operands)
+	p := newProjection[F](g, hidden, head.frozen(), &operands)
 	rows := g.Rows()
 	if p == nil {
 		return nil
@@ -95,6 +91,15 @@ func (g *Graph) needHead(head Head) {
 	if head.Weight == nil {
 		g.Fail(errors.New("the model has no head, and so no logits: give it one, or use losses on features"))
 	}
+}
+
+// frozen is the head without gradients.
+func (h Head) frozen() Head {
+	h.Weight = h.Weight.Frozen()
+	if h.Bias != nil {
+		h.Bias = h.Bias.Frozen()
+	}
+	return h
 }
 
 // projection is a head as part of an op.

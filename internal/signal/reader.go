@@ -122,8 +122,9 @@ func scanFile(ctx context.Context, c *codec, path string, visit func(at int64, r
 	if err != nil {
 		return 0, err
 	}
+	records := 0
 	err = c.scan(file, info.Size(), func(at int64, r record) error {
-		if ctx.Err() != nil {
+		if records++; records%256 == 1 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return visit(at, r)

@@ -49,7 +49,9 @@ type Teacher struct {
 	Path  string `json:"path"`       // as it was written in the configuration: for people
 	Type  string `json:"model_type"` // for people
 	Hash  string `json:"sha256"`     // of its config.json and weights
-	DType string `json:"dtype"`      // in which its weights were computed with
+	DType string `json:"dtype"`      // of its weights in memory, as the configuration said
+
+	Precision string `json:"precision"` // of its matrix products, as the configuration said
 }
 
 const (
@@ -163,6 +165,7 @@ func (h Header) Difference(other Header) string {
 		{"kind", h.Kind, other.Kind}, {"ids kept", h.Count, other.Count}, {"bits", h.Bits, other.Bits},
 		{"temperature", h.Temperature, other.Temperature}, {"teacher's vocabulary", h.Vocabulary, other.Vocabulary},
 		{"teacher's files", short(h.Teacher.Hash), short(other.Teacher.Hash)}, {"type of the teacher's weights", h.Teacher.DType, other.Teacher.DType},
+		{"precision", h.Teacher.Precision, other.Teacher.Precision},
 		{"tokenizer", short(h.Tokenizer), short(other.Tokenizer)}, {"seed", h.Seed, other.Seed},
 	} {
 		if d.mine != d.this {
@@ -186,20 +189,29 @@ func (h Header) Describe() string {
 	return fmt.Sprintf("%s, temperature %g", text, h.Temperature)
 }
 
-// Key names a sequence: the first half of the SHA-256 of its token ids, 4 bytes each, little-endian. A sequence is what the teacher saw at once:
-// a document, or the piece of one that data.sequence_length leaves, with the start tokens in front of it. The teacher's words at a position hang on
-// this alone: not on the row of a batch that the sequence lay in, its neighbours there, its labels, or the rest of its document.
+// Key names a sequence: the first half of the SHA-256 of its token ids (4 bytes each, little-endian), and of its token types after -1 where one is not 0.
+// A sequence is what the teacher saw at once: a document, or the piece of one that data.sequence_length leaves, with the tokens put around it.
+// The teacher's words at a position hang on this alone: not on the row of a batch that the sequence lay in, its neighbours there, its labels, or the
+// rest of its document.
 type Key [16]byte
 
-// KeyOf returns the key of a sequence.
-func KeyOf(tokens []int32) Key {
-	hash, buffer := sha256.New(), make([]byte, 0, 4096)
-	for chunk := range slices.Chunk(tokens, cap(buffer)/4) {
-		buffer = buffer[:0]
-		for _, id := range chunk {
-			buffer = binary.LittleEndian.AppendUint32(buffer, uint32(id))
+// KeyOf returns the key of a sequence. types may be nil: all 0.
+func KeyOf(tokens, types []int32) Key {
+	hash := sha256.New()
+	write := func(ids []int32) {
+		buffer := make([]byte, 0, 4096)
+		for chunk := range slices.Chunk(ids, cap(buffer)/4) {
+			buffer = buffer[:0]
+			for _, id := range chunk {
+				buffer = binary.LittleEndian.AppendUint32(buffer, uint32(id))
+			}
+			hash.Write(buffer)
 		}
-		hash.Write(buffer)
+	}
+	write(tokens)
+	if slices.ContainsFunc(types, func(t int32) bool { return t != 0 }) {
+		write([]int32{-1})
+		write(types)
 	}
 	return Key(hash.Sum(nil)[:16])
 }

@@ -43,7 +43,7 @@ func speech(seed uint64, n int) []said {
 
 func add(t testing.TB, w *Writer, s said) error {
 	t.Helper()
-	key, rows := KeyOf(s.tokens), []Row(nil)
+	key, rows := KeyOf(s.tokens, nil), []Row(nil)
 	for i := range s.tokens {
 		if s.mask.Has(i) {
 			row, err := w.Encode(s.logits[len(rows)], key, i)
@@ -74,7 +74,7 @@ func writeAll(t testing.TB, dir string, h Header, all []said) {
 		t.Fatal(err)
 	}
 	for _, s := range all {
-		if w.Has(KeyOf(s.tokens), s.mask) {
+		if w.Has(KeyOf(s.tokens, nil), s.mask) {
 			continue
 		}
 		if err := add(t, w, s); err != nil {
@@ -104,7 +104,7 @@ func open(t testing.TB, dir string) *Reader {
 func wantAll(t testing.TB, r *Reader, all []said) {
 	t.Helper()
 	for _, s := range all {
-		key := KeyOf(s.tokens)
+		key := KeyOf(s.tokens, nil)
 		have, found, _, err := r.Find(key, s.mask)
 		if err != nil || !found {
 			t.Fatalf("%v: found %v, %v", s.tokens, found, err)
@@ -162,7 +162,7 @@ func TestRoundTrip(t *testing.T) {
 		if have.Rows != rows || have.Sequences != len(all) || len(w.Notes) > 0 {
 			t.Errorf("%s: have %d rows in %d sequences, %v, want %d in %d", name, have.Rows, have.Sequences, w.Notes, rows, len(all))
 		}
-		if _, found, partly, _ := r.Find(KeyOf([]int32{1, 2, 3, 99}), NewMask(4, func(int) bool { return false })); found || partly {
+		if _, found, partly, _ := r.Find(KeyOf([]int32{1, 2, 3, 99}, nil), NewMask(4, func(int) bool { return false })); found || partly {
 			t.Errorf("%s: found what is not there", name)
 		}
 	}
@@ -193,9 +193,24 @@ func TestMasks(t *testing.T) {
 		{mask(true, false, false), true, false}, {mask(false, true, false), true, false}, {mask(false, true, true), true, false},
 		{mask(false, false, false), true, false}, {mask(true, true, false), false, true},
 	} {
-		if _, found, partly, err := r.Find(KeyOf(s.tokens), c.mask); found != c.found || partly != c.partly || err != nil {
+		if _, found, partly, err := r.Find(KeyOf(s.tokens, nil), c.mask); found != c.found || partly != c.partly || err != nil {
 			t.Errorf("%v: have %v, %v, %v", c.mask, found, partly, err)
 		}
+	}
+}
+
+func TestKey(t *testing.T) {
+	key := KeyOf([]int32{5, 6}, nil)
+	if same := KeyOf([]int32{5, 6}, []int32{0, 0}); same != key {
+		t.Error("types of 0 make a difference")
+	}
+	seen := map[Key]bool{key: true}
+	for _, other := range [][2][]int32{{{5}, nil}, {{6, 5}, nil}, {{5, 6, 0}, nil}, {{5, 6}, {0, 1}}, {{5, 6}, {1, 0}}} {
+		k := KeyOf(other[0], other[1])
+		if seen[k] {
+			t.Errorf("%v has the key of another sequence", other)
+		}
+		seen[k] = true
 	}
 }
 
@@ -206,8 +221,8 @@ func TestCreateRefuses(t *testing.T) {
 		"teacher's files": func(h *Header) { h.Teacher.Hash = "ffff" }, "tokenizer": func(h *Header) { h.Tokenizer = "" },
 		"temperature: 1 and 2": func(h *Header) { h.Temperature = 2 }, "ids kept: 3 and 4": func(h *Header) { h.Count = 4 },
 		"bits: 16 and 8": func(h *Header) { h.Bits = 8 }, "kind": func(h *Header) { h.Kind, h.Count, h.Bits = Samples, 3, 0 },
-		"type of the teacher's weights": func(h *Header) { h.Teacher.DType = "bfloat16" },
-		"bits: have 7":                  func(h *Header) { h.Bits = 7 }, "top_k: have 18 ids": func(h *Header) { h.Count = 18 },
+		"type of the teacher's weights": func(h *Header) { h.Teacher.DType = "bfloat16" }, "precision": func(h *Header) { h.Teacher.Precision = "bfloat16" },
+		"bits: have 7": func(h *Header) { h.Bits = 7 }, "top_k: have 18 ids": func(h *Header) { h.Count = 18 },
 	} {
 		other := h
 		change(&other)
@@ -245,7 +260,7 @@ func TestTorn(t *testing.T) {
 		if err == nil { // cut between two sequences, where nothing tells that there were more: the missing ones are not found
 			lost := 0
 			for _, s := range all {
-				if _, found, _, _ := r.Find(KeyOf(s.tokens), s.mask); !found {
+				if _, found, _, _ := r.Find(KeyOf(s.tokens, nil), s.mask); !found {
 					lost++
 				}
 			}
@@ -300,7 +315,7 @@ func TestChangedUnderneath(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	if _, _, _, err := r.Find(KeyOf(all[0].tokens), all[0].mask); err == nil || !strings.Contains(err.Error(), "CRC-32C") {
+	if _, _, _, err := r.Find(KeyOf(all[0].tokens, nil), all[0].mask); err == nil || !strings.Contains(err.Error(), "CRC-32C") {
 		t.Errorf("have %v", err)
 	}
 }

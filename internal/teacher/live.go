@@ -78,15 +78,21 @@ func (l *Live) Features(ctx context.Context, batch *data.Batch, want []model.Fea
 	return values, nil
 }
 
-func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
+// forward begins a graph with the model.
+func (l *Live) forward(s graph.Shape) (*nn.Builder, model.Outputs, error) {
 	if want := l.Model.Info().Positions; s.T > want {
-		return nil, fmt.Errorf("sequence of %d tokens: it has %d positions", s.T, want)
+		return nil, model.Outputs{}, fmt.Errorf("sequence of %d tokens: it has %d positions", s.T, want)
 	}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: l.Weights}
 	b.BF16 = l.BF16
 	out := l.Model.Forward(b)
-	if b.Err() != nil {
-		return nil, b.Err()
+	return b, out, b.Err()
+}
+
+func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
+	b, out, err := l.forward(s)
+	if err != nil {
+		return nil, err
 	}
 	c := &compiled{}
 	for _, f := range want {
@@ -96,7 +102,6 @@ func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
 		}
 		c.wanted = append(c.wanted, n)
 	}
-	var err error
 	c.Program, err = b.Compile(l.Arena, nil, c.wanted...)
 	return c, err
 }
