@@ -81,8 +81,11 @@ type gemm[F Float, S Storage] struct {
 func (g *gemm[F, S]) cut() int {
 	const maxStrips, starting, uneven = 64, 4000, 0.1
 	packing, reading := 10.0, 0.4
-	if g.rounded {
+	switch {
+	case g.rounded:
 		packing, reading = 16, 1
+	case !g.transB && g.readsInPlace():
+		packing = 0
 	}
 	tile := tileOf[F]()
 	threads := runtime.GOMAXPROCS(0)
@@ -158,7 +161,7 @@ func (g *gemm[F, S]) at(i, j, p int) (a []F, b []S, c []F, add bool) {
 	return g.a[i*g.rs+p*g.cs:], b, g.c[i*g.ldc+j:], g.accumulate || p > 0
 }
 
-// unpacked computes columns of C, from the left, for which B need not be packed because the item has few rows. It returns their number.
+// unpacked computes columns of C, from the left, for which B need not be packed because the item has few rows or B lies well. It returns their number.
 func (g *gemm[F, S]) unpacked(m, k, n int, a []F, b []S, add bool, c []F) int {
 	if g.transB {
 		if m <= dotsRows && g.cs == 1 {
@@ -167,7 +170,7 @@ func (g *gemm[F, S]) unpacked(m, k, n int, a []F, b []S, add bool, c []F) int {
 		return 0
 	}
 	n &^= 15 // vectors are read whole
-	if same, ok := any(b).([]F); ok && m <= inPlaceRows && n > 0 {
+	if same, ok := any(b).([]F); ok && (m <= inPlaceRows || g.readsInPlace()) && n > 0 {
 		multiply(m, k, n, a, g.rs, g.cs, panels[F]{same, g.ldb, tileOf[F]().columns}, add, c, g.ldc)
 		return n
 	}
@@ -175,9 +178,14 @@ func (g *gemm[F, S]) unpacked(m, k, n int, a []F, b []S, add bool, c []F) int {
 }
 
 const (
-	dotsRows    = 4  // rows of A for which dots is faster than packing B
-	inPlaceRows = 12 // rows of A for which a B that is stored [k, n] is better read as it lies
+	dotsRows    = 4       // rows of A for which dots is faster than packing B
+	inPlaceRows = 12      // rows of A for which a B that is stored [k, n] is better read as it lies
+	inPlaceSize = 1 << 20 // elements of such a B which caches hold between its uses
 )
+
+// readsInPlace says whether a B that is stored [k, n] is better read as it lies by any number of rows of A: it stays in a cache, and its rows don't
+// meet in a few of the cache's sets.
+func (g *gemm[F, S]) readsInPlace() bool { return g.k*g.ldb <= inPlaceSize && g.ldb%512 != 0 }
 
 // runLength is the length of the runs that k terms are cut into, at most longest; the last may be shorter.
 func runLength(k, longest int) int { return roundUp(ceil(k, ceil(k, longest))) }
