@@ -367,6 +367,40 @@ func TestAttentionThreads(t *testing.T) {
 	})
 }
 
+// TestAttentionBackwardParts: rows cut into parts for idle threads have the bits of whole ones.
+func TestAttentionBackwardParts(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for i, kind := range maskKinds {
+			a := Attention{B: 1, T: 400 + 30*i, KV: 1 + i%2, D: 20, Window: i % 3 * 77}
+			a.S, a.H = a.T, 2*a.KV
+			if i%2 == 1 {
+				a.Softcap = 2
+			}
+			s := newScene[float32](r, a, kind)
+			runtime.GOMAXPROCS(1)
+			out, lse := s.forward()
+			dq, dk, dv := s.backward(out, lse)
+			for _, threads := range []int{8} {
+				if size := backwardPartSize(s.Attention, threads); size >= a.T || size%backwardPart != 0 {
+					t.Fatalf("%d threads: have parts of %d positions, want some of %d", threads, size, a.T)
+				}
+				runtime.GOMAXPROCS(threads)
+				q, k, v := s.backward(out, lse)
+				if !slices.Equal(q, dq) || !slices.Equal(k, dk) || !slices.Equal(v, dv) {
+					t.Errorf("%s: other bits on %d threads", kind, threads)
+				}
+			}
+		}
+	})
+	for _, c := range []struct{ b, kv, threads, want int }{{8, 6, 2, 300}, {1, 3, 2, 300}, {1, 1, 1, 300}, {1, 1, 2, 192}, {1, 2, 3, 300}, {2, 2, 16, 192}} {
+		if have := backwardPartSize(Attention{B: c.b, KV: c.kv, T: 300}, c.threads); have != c.want {
+			t.Errorf("%d x %d heads on %d threads: have parts of %d, want %d", c.b, c.kv, c.threads, have, c.want)
+		}
+	}
+}
+
 func TestAttentionAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	s := newScene[float32](r, Attention{B: 2, T: 100, S: 100, H: 4, KV: 2, D: 16}, "causal")
