@@ -33,6 +33,7 @@ type Student struct {
 	Init   string         `yaml:"init" oneof:"checkpoint|random|teacher_layers"`
 	Config map[string]any `yaml:"config,omitempty"` // keys of config.json, as YAML gives them: int, float64, bool, string, nil, []any, map[string]any
 	Layers Layers         `yaml:"layers,omitempty"`
+	Task   string         `yaml:"task,omitempty" oneof:"masked|classification"` // "": what config.json says
 }
 
 // Layers says which teacher layers a teacher_layers student keeps: a Rule, or a List of 0-based indices.
@@ -52,6 +53,10 @@ type Data struct {
 	LongDocuments  string   `yaml:"long_documents" oneof:"split|truncate"`
 	Packing        bool     `yaml:"packing"`
 	Shuffle        bool     `yaml:"shuffle"`
+
+	Labels          []string `yaml:"labels,omitempty,flow"` // names of the classes in their order; nil: the model's, or those in Train
+	MaskProbability float64  `yaml:"mask_probability" range:"(0,1]"`
+	WholeWords      bool     `yaml:"whole_words"`
 }
 
 // Source is one data file. Which formats there are, and which of these keys each takes, is known to package data.
@@ -64,6 +69,10 @@ type Source struct {
 	CompletionField string `yaml:"completion_field,omitempty"`
 	MaskPrompt      bool   `yaml:"mask_prompt"`
 	AppendEOS       string `yaml:"append_eos" oneof:"auto|true|false"`
+
+	Columns    []string `yaml:"columns,omitempty,flow"` // of tsv without a line of names
+	PairField  string   `yaml:"pair_field,omitempty"`
+	LabelField string   `yaml:"label_field,omitempty"`
 }
 
 // Loss is one term of the objective. Which names exist, and which Values they take, is known to package loss.
@@ -150,7 +159,6 @@ type Train struct {
 	BatchSize      int        `yaml:"batch_size" range:"[1,)"`
 	MicroBatchSize MicroBatch `yaml:"micro_batch_size" range:"[1,)" resume:"free"`
 	Recompute      bool       `yaml:"activation_recompute" resume:"free"`
-	HeadMemory     int        `yaml:"head_memory,omitempty" range:"[1,)"` // MB of logits at a time; 0: not given
 	Precision      string     `yaml:"precision" oneof:"float32|bfloat16"`
 	Optimizer      Optimizer  `yaml:"optimizer"`
 	Schedule       Schedule   `yaml:"schedule"`
@@ -159,7 +167,7 @@ type Train struct {
 	EvalEvery      int        `yaml:"eval_every" range:"[0,)" resume:"free"`
 	SaveEvery      int        `yaml:"save_every" range:"[0,)" resume:"free"`
 	Keep           int        `yaml:"keep" range:"[1,)" resume:"free"`
-	BestMetric     string     `yaml:"best_metric" oneof:"nll|kl|reverse_kl|top1_agreement|acceptance"`
+	BestMetric     string     `yaml:"best_metric" oneof:"nll|accuracy|f1|macro_f1|matthews|mse|pearson|spearman|kl|reverse_kl|top1_agreement|acceptance"`
 }
 
 // MicroBatch is the number of sequences in one forward and backward pass; 0 is "auto": chosen by memory.
@@ -212,7 +220,7 @@ func Default() *Config {
 	c := &Config{
 		Teacher: Teacher{DType: "auto"},
 		Student: Student{Init: "checkpoint"},
-		Data:    Data{SequenceLength: 256, LongDocuments: "split", Packing: true, Shuffle: true},
+		Data:    Data{SequenceLength: 256, LongDocuments: "split", Packing: true, Shuffle: true, MaskProbability: 0.15},
 		Loss:    make([]Loss, 1),
 		Train: Train{
 			Steps: 1000, BatchSize: 32, Precision: "float32",

@@ -59,16 +59,21 @@ student:
   init: teacher_layers
   config: {num_hidden_layers: 3, rope_scaling: {Type: linear, factor: 2.5}, tie: true, eos: [1, 2]}
   layers: [0, 2, 4]
+  task: masked
 data:
   train:
     - {path: a.jsonl, format: jsonl, field: story}
     - {path: b.parquet, prompt_field: q, completion_field: a, append_eos: true}
     - {path: c.txt, separator: "", mask_prompt: false}
+    - {path: d.tsv, columns: [a, b, c], field: a, pair_field: b, label_field: c}
   eval: [{path: e.tok, format: tokens}]
   sequence_length: 1e3
   long_documents: truncate
   packing: false
   shuffle: false
+  labels: [no, "yes"]
+  mask_probability: 0.2
+  whole_words: true
 loss:
   - {name: forward_kl, weight: 0.5, temperature: 2, t2_scaling: true}
   - {name: generalized_jsd, beta: 0.1, as: jsd, positions: attended, weight: {from: 1, to: 0, schedule: cosine}}
@@ -81,7 +86,6 @@ train:
   epochs: 3
   batch_size: 64
   micro_batch_size: 8
-  head_memory: 16
   precision: bfloat16
   optimizer: {name: sgd, lr: 1, momentum: 0.9, nesterov: true, eps: 1e-6, weight_decay: 1e-4, decay: all}
   schedule: {name: warmup_stable_decay, warmup_steps: 10, min_lr_ratio: 0.5, decay_steps: 20}
@@ -96,16 +100,17 @@ cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 `)
 	want := &Config{
 		Teacher: Teacher{"T", "bfloat16", "C"},
-		Student: Student{Init: "teacher_layers", Layers: Layers{List: []int{0, 2, 4}}, Config: map[string]any{
+		Student: Student{Init: "teacher_layers", Layers: Layers{List: []int{0, 2, 4}}, Task: "masked", Config: map[string]any{
 			"num_hidden_layers": 3, "rope_scaling": map[string]any{"Type": "linear", "factor": 2.5}, "tie": true, "eos": []any{1, 2}}},
 		Data: Data{
 			Train: []Source{
 				{Path: "a.jsonl", Format: "jsonl", Field: "story", AppendEOS: "auto"},
 				{Path: "b.parquet", PromptField: "q", CompletionField: "a", MaskPrompt: true, AppendEOS: "true"},
 				{Path: "c.txt", AppendEOS: "auto"},
+				{Path: "d.tsv", Columns: []string{"a", "b", "c"}, Field: "a", PairField: "b", LabelField: "c", AppendEOS: "auto"},
 			},
 			Eval:           []Source{{Path: "e.tok", Format: "tokens", AppendEOS: "auto"}},
-			SequenceLength: 1000, LongDocuments: "truncate",
+			SequenceLength: 1000, LongDocuments: "truncate", Labels: []string{"no", "yes"}, MaskProbability: 0.2, WholeWords: true,
 		},
 		Loss: []Loss{
 			{Name: "forward_kl", Weight: Constant(0.5), Temperature: 2, T2Scaling: true},
@@ -118,7 +123,7 @@ cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 			{Name: "relation_kl", Weight: Constant(1), Temperature: 1, Layer: 3, Relations: []string{"qk", "vv"}, RelationHeads: 12},
 		},
 		Train: Train{
-			Epochs: 3, BatchSize: 64, MicroBatchSize: 8, HeadMemory: 16, Precision: "bfloat16",
+			Epochs: 3, BatchSize: 64, MicroBatchSize: 8, Precision: "bfloat16",
 			Optimizer: Optimizer{Name: "sgd", LR: 1, Betas: [2]float64{0.9, 0.95}, Eps: 1e-6, WeightDecay: 1e-4, Decay: "all", Momentum: 0.9, Nesterov: true},
 			Schedule:  Schedule{"warmup_stable_decay", 10, 0.5, 20},
 			Seed:      7, EvalEvery: 1, SaveEvery: 2, Keep: 3, BestMetric: "kl",

@@ -56,6 +56,15 @@ func (d *Dataset) Document(i int) (ids, labels []int32) {
 	return d.ids[lo:hi:hi], d.label()[lo:hi:hi]
 }
 
+// Labels returns what document i may have predicted: its class, or the labels of its tokens.
+func (d *Dataset) Labels(i int) []int32 {
+	if d.task == Classification {
+		return d.classes[i : i+1 : i+1]
+	}
+	_, labels := d.Document(i)
+	return labels
+}
+
 // Name says where document i comes from, for messages: "FILE, document N", N from 1 within the file.
 func (d *Dataset) Name(i int) string {
 	o := d.origin(i)

@@ -41,7 +41,7 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 	if err := r.makeTerms(); err != nil {
 		return nil, err
 	}
-	if err := r.openModels(); err != nil {
+	if err := r.openModels(ctx); err != nil {
 		return nil, err
 	}
 	if r.teacher.Model.Info().Task == model.Masked {

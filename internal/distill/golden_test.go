@@ -200,42 +200,48 @@ func TestGoldenRuns(t *testing.T) {
 					t.Errorf("step %d: have loss %.7f, norm %.7f, lr %.9f, %d tokens; want %.7f, %.7f, %.9f, %d", i, h.Loss, h.GradNorm, h.LR, h.Tokens, w.Loss, w.Norm, w.LR, w.Counted)
 				}
 			}
-			f, err := safetensors.Open(filepath.Join(c.Output.Dir, "model", "model.safetensors"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			tensors := map[string]safetensors.Tensor{}
-			for _, name := range f.Names() {
-				tensors[name], _ = f.Tensor(name)
-			}
-			for name, x := range besideTensors(t, c) {
-				tensors[strings.Replace(name, "hidden_mse.", "", 1)] = x
-			}
-			for name, w := range want.Parameters {
-				x, ok := tensors[name]
-				if !ok {
-					t.Errorf("the student has no %s", name)
-					continue
-				}
-				values := make([]float32, x.Len())
-				if err := x.Float32s(values); err != nil {
-					t.Fatal(err)
-				}
-				squares := 0.0
-				for _, v := range values {
-					squares += float64(v) * float64(v)
-				}
-				if !near(math.Sqrt(squares), w.L2, 1e-4) {
-					t.Errorf("%s: have norm %v, want %v", name, math.Sqrt(squares), w.L2)
-				}
-				for i, at := range w.Indices {
-					if math.Abs(float64(values[at])-w.Values[i]) > 1e-4 {
-						t.Errorf("%s[%d]: have %v, want %v", name, at, values[at], w.Values[i])
-					}
-				}
-			}
+			endsAs(t, c, want)
 		})
+	}
+}
+
+// endsAs compares the final model with the parameters at the end of a golden run.
+func endsAs(t *testing.T, c *config.Config, want goldenRun) {
+	t.Helper()
+	f, err := safetensors.Open(filepath.Join(c.Output.Dir, "model", "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tensors := map[string]safetensors.Tensor{}
+	for _, name := range f.Names() {
+		tensors[name], _ = f.Tensor(name)
+	}
+	for name, x := range besideTensors(t, c) {
+		tensors[strings.Replace(name, "hidden_mse.", "", 1)] = x
+	}
+	for name, w := range want.Parameters {
+		x, ok := tensors[name]
+		if !ok {
+			t.Errorf("the student has no %s", name)
+			continue
+		}
+		values := make([]float32, x.Len())
+		if err := x.Float32s(values); err != nil {
+			t.Fatal(err)
+		}
+		squares := 0.0
+		for _, v := range values {
+			squares += float64(v) * float64(v)
+		}
+		if !near(math.Sqrt(squares), w.L2, 1e-4) {
+			t.Errorf("%s: have norm %v, want %v", name, math.Sqrt(squares), w.L2)
+		}
+		for i, at := range w.Indices {
+			if math.Abs(float64(values[at])-w.Values[i]) > 1e-4 {
+				t.Errorf("%s[%d]: have %v, want %v", name, at, values[at], w.Values[i])
+			}
+		}
 	}
 }
 

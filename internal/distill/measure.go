@@ -15,14 +15,20 @@ import (
 	"kdistill/internal/eval"
 	"kdistill/internal/graph"
 	"kdistill/internal/loss"
+	"kdistill/internal/model"
 	"kdistill/internal/objective"
 	"kdistill/internal/report"
 	"kdistill/internal/safetensors"
 )
 
-// checkTeacher warns of a teacher that knows nothing of these documents: its nll on a few should lie below the entropy of single tokens.
+// checkTeacher warns of a teacher that knows nothing of these documents: its nll on a few should lie below the entropy of single tokens, or of the classes.
+// A teacher with another head than the student's has nothing to say about what is predicted.
 func (r *run) checkTeacher(ctx context.Context) error {
 	const rows = 8
+	info := r.teacher.Model.Info()
+	if sameOutputs(info, r.student.model.Info()) != nil || info.Problem == "regression" {
+		return nil
+	}
 	ce, err := loss.New("cross_entropy", loss.Params{})
 	if err != nil {
 		return err
@@ -30,7 +36,9 @@ func (r *run) checkTeacher(ctx context.Context) error {
 	term := &graph.Term{Loss: ce}
 	o := &objective.Objective{Model: r.teacher.Model, Weights: r.weights, Terms: []*graph.Term{term}, Arena: &r.arena}
 	defer o.Close()
-	source, err := data.NewSource(r.dataset, data.Options{SequenceLength: r.config.Data.SequenceLength, Packing: r.config.Data.Packing, Epochs: 1})
+	options := r.order
+	options.Truncate, options.Shuffle, options.Epochs = false, false, 1
+	source, err := data.NewSource(r.dataset, options)
 	if err != nil {
 		return err
 	}
@@ -47,24 +55,27 @@ func (r *run) checkTeacher(ctx context.Context) error {
 		nll += losses.Sum(0)
 	}
 	nll /= float64(max(1, batch.Labelled()))
-	entropy := unigramEntropy(r.dataset)
+	entropy := labelEntropy(r.dataset)
 	if name, x := r.brokenTeacher(); math.IsNaN(nll) && name != "" {
 		return fmt.Errorf("teacher: %s holds %v: the model is broken", name, x)
 	}
-	r.say("teacher: %.4f nats per token on the first %d rows (single tokens' entropy: %.4f)", nll, batch.B, entropy)
+	label := "token"
+	if info.Task == model.Classification {
+		label = "class"
+	}
+	r.say("teacher: %.4f nats per %[3]s on the first %[2]d rows (single %[3]ss' entropy: %.4[4]f)", nll, batch.B, label, entropy)
 	if !(nll < entropy) {
-		r.say("warning: the teacher predicts these documents no better than token frequencies do: is it the right tokenizer, template, or language?")
+		r.say("warning: the teacher predicts these documents no better than %s frequencies do: is it the right tokenizer, template, or language?", label)
 	}
 	return nil
 }
 
-// unigramEntropy is the entropy of the labels' frequencies, in nats.
-func unigramEntropy(d *data.Dataset) float64 {
+// labelEntropy is the entropy of the labels' frequencies, in nats.
+func labelEntropy(d *data.Dataset) float64 {
 	counts := map[int32]float64{}
 	n := 0.0
 	for i := range d.Len() {
-		_, labels := d.Document(i)
-		for _, y := range labels {
+		for _, y := range d.Labels(i) {
 			if y >= 0 {
 				counts[y]++
 				n++
@@ -80,6 +91,10 @@ func unigramEntropy(d *data.Dataset) float64 {
 
 // evaluate measures the student after s.Step, and keeps its weights where it is the best so far.
 func (r *run) evaluate(ctx context.Context, s *session, progress *report.Progress) error {
+	if r.evaluator == nil {
+		s.Evaluated = s.Step
+		return nil
+	}
 	if err := r.measured.Seek(r.measuredStart); err != nil {
 		return err
 	}
@@ -102,8 +117,8 @@ func (r *run) evaluate(ctx context.Context, s *session, progress *report.Progres
 		s.Before = figures
 	}
 	s.Last, s.Evaluated = figures, s.Step
-	name := r.config.Train.BestMetric
-	if value := result.Figures[name].Value; s.Step > 0 && (s.Best == nil || eval.Better(name, value, s.Best.Value)) {
+	name := r.bestMetric()
+	if value := result.Figures[name].Value; s.Step > 0 && !math.IsNaN(value) && (s.Best == nil || eval.Better(name, value, s.Best.Value)) {
 		if err := r.write(s, bestDir, figures); err != nil {
 			return err
 		}

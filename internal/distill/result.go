@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/eval"
@@ -49,17 +50,27 @@ func (r *run) result(ctx context.Context, s *session) (*Result, error) {
 	if r.teacher == nil {
 		return result, nil
 	}
+	result.TeacherModel = r.teacher.Dir
+	size, err := r.teacher.Size()
+	if err != nil {
+		return nil, err
+	}
+	result.Teacher = &Row{Name: "teacher", Parameters: r.weights.Count(), Size: size}
+	if sameOutputs(r.teacher.Model.Info(), r.student.model.Info()) != nil {
+		return result, nil
+	}
 	if alone, err = r.alone(ctx, r.teacher.Model, r.weights); err != nil {
 		return nil, err
 	}
-	result.TeacherModel = r.teacher.Dir
-	size, err := r.teacher.Size()
-	result.Teacher = &Row{Name: "teacher", Figures: alone.JSON(), Parameters: r.weights.Count(), Size: size, TokensPerSecond: alone.TokensPerSecond}
-	return result, err
+	result.Teacher.Figures, result.Teacher.TokensPerSecond = alone.JSON(), alone.TokensPerSecond
+	return result, nil
 }
 
-// alone measures a model without comparison: the speed is its own.
+// alone measures a model without comparison: the speed is its own. Where the student has no head there is nothing to measure.
 func (r *run) alone(ctx context.Context, m model.Model, weights nn.Weights) (*eval.Result, error) {
+	if r.evaluator == nil {
+		return &eval.Result{}, nil
+	}
 	e, err := eval.New(m, weights, nil, &r.arena)
 	if err != nil {
 		return nil, err
@@ -89,15 +100,19 @@ func (r *Result) Print(w io.Writer) error {
 	return err
 }
 
-// columns of the final table: their heads and the figures below them.
+// columns of the final table: their heads and the figures below them. There are those that some model has.
 var columns = [][2]string{
-	{"nats/token", "nll"}, {"perplexity", "perplexity"}, {"bits/byte", "bits_per_byte"}, {"KL to teacher", "kl"}, {"top-1", "top1_agreement"},
-	{"acceptance", "acceptance"},
+	{"nats", "nll"}, {"accuracy", "accuracy"}, {"F1", "f1"}, {"macro F1", "macro_f1"}, {"Matthews", "matthews"},
+	{"mse", "mse"}, {"Pearson", "pearson"}, {"Spearman", "spearman"}, {"perplexity", "perplexity"}, {"bits/byte", "bits_per_byte"},
+	{"KL to teacher", "kl"}, {"top-1", "top1_agreement"}, {"acceptance", "acceptance"},
 }
 
 // Table writes models below each other.
 func Table(w io.Writer, models []Row) error {
-	head := []string{""}
+	head, columns := []string{""}, slices.Clone(columns)
+	columns = slices.DeleteFunc(columns, func(c [2]string) bool {
+		return !slices.ContainsFunc(models, func(m Row) bool { _, ok := m.Figures[c[1]]; return ok })
+	})
 	for _, c := range columns {
 		head = append(head, c[0])
 	}

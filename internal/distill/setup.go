@@ -67,7 +67,7 @@ func prepare(ctx context.Context, c *config.Config, log io.Writer) (r *run, err 
 	if err := r.makeTerms(); err != nil {
 		return r, err
 	}
-	if err := r.openModels(); err != nil {
+	if err := r.openModels(ctx); err != nil {
 		return r, err
 	}
 	if err := r.loadData(ctx); err != nil {
@@ -176,7 +176,7 @@ func (r *run) needsTeacher() bool {
 	return false
 }
 
-func (r *run) openModels() error {
+func (r *run) openModels(ctx context.Context) error {
 	c := r.config
 	if c.Teacher.Path != "" {
 		var err error
@@ -193,11 +193,14 @@ func (r *run) openModels() error {
 		}
 	}
 	var err error
-	if r.student, err = newStudent(c, r.teacher); err != nil {
+	if r.student, err = newStudent(ctx, c, r.teacher); err != nil {
 		return err
 	}
 	if name, x := notFinite(r.student.flat, r.student.flat.Values); name != "" {
 		return fmt.Errorf("student: %s holds %v: the model is broken", name, x)
+	}
+	if err := r.checkTasks(); err != nil {
+		return &config.Error{Problems: []string{err.Error()}}
 	}
 	if err := r.makeFeatures(); err != nil {
 		return err
@@ -252,63 +255,6 @@ func SameTokens(teacher, student Tokens) (warning string, err error) {
 	return "", nil
 }
 
-// loadData reads training and evaluation documents.
-func (r *run) loadData(ctx context.Context) error {
-	c := r.config
-	vocab := r.student.model.Info().Vocab
-	if r.teacher != nil {
-		vocab = min(vocab, r.teacher.Model.Info().Vocab)
-	}
-	var encoder data.Encoder // a nil *Tokenizer in it would not be nil
-	if r.student.tokenizer != nil {
-		encoder = r.student.tokenizer
-	}
-	options := data.Options{
-		SequenceLength: c.Data.SequenceLength, Truncate: c.Data.LongDocuments == "truncate",
-		Packing: c.Data.Packing, Shuffle: c.Data.Shuffle, Seed: uint64(c.Train.Seed), Epochs: c.Train.Epochs,
-	}
-	r.order = options
-	var err error
-	if r.dataset, err = data.Load(ctx, files(c.Data.Train), encoder, data.LoadOptions{Vocab: vocab, Bytes: true}); err != nil {
-		return fmt.Errorf("data.train: %w", err)
-	}
-	if r.source, err = data.NewSource(r.dataset, options); err != nil {
-		return fmt.Errorf("data.train: %w", err)
-	}
-	measured := r.dataset
-	if len(c.Data.Eval) > 0 {
-		if measured, err = data.Load(ctx, files(c.Data.Eval), encoder, data.LoadOptions{Vocab: vocab, Bytes: true}); err != nil {
-			return fmt.Errorf("data.eval: %w", err)
-		}
-		r.measuring = "data.eval"
-	}
-	options.Shuffle, options.Epochs = false, 1
-	if r.measured, err = data.NewSource(measured, options); err != nil {
-		return fmt.Errorf("data.eval: %w", err)
-	}
-	r.measuredStart = r.measured.State()
-	if len(c.Data.Eval) == 0 {
-		rows := min(r.measured.Len(), max(1, measuredTokens/c.Data.SequenceLength))
-		r.measuredStart.Row = r.measured.Len() - rows
-		r.measuring = fmt.Sprintf("the last %d rows of data.train (there is no data.eval)", rows)
-	}
-	return nil
-}
-
-// measuredTokens bounds what is measured of data.train where there is no data.eval, so that an evaluation takes no longer than a few steps.
-const measuredTokens = 1 << 15
-
-func files(sources []config.Source) []data.File {
-	var out []data.File
-	for _, s := range sources {
-		out = append(out, data.File{
-			Path: s.Path, Format: s.Format, Separator: s.Separator, Field: s.Field, PromptField: s.PromptField,
-			CompletionField: s.CompletionField, MaskPrompt: s.MaskPrompt, AppendEOS: s.AppendEOS,
-		})
-	}
-	return out
-}
-
 // plan fixes steps, micro-batches, optimizer and schedule.
 func (r *run) plan() error {
 	c := r.config
@@ -317,25 +263,16 @@ func (r *run) plan() error {
 		r.steps = r.source.Steps(c.Train.BatchSize)
 	}
 	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Features: r.features, Arena: &r.arena, BF16: r.bf16()}
-	var compared objective.Teacher
-	if r.live != nil {
-		compared = r.exact
-	}
 	if r.needsTeacher() {
 		r.objective.Teacher = r.live
 	}
-	if r.live == nil && c.Train.BestMetric != "nll" {
-		return &config.Error{Problems: []string{fmt.Sprintf("train.best_metric: %s compares with a teacher: set teacher.path, or use nll", c.Train.BestMetric)}}
-	}
-	var err error
-	if r.evaluator, err = eval.New(r.student.model, r.student.flat.Frozen(), compared, &r.arena); err != nil {
+	if err := r.makeEvaluator(); err != nil {
 		return err
 	}
+	var err error
 	if r.micro, err = r.microBatch(); err != nil {
 		return err
 	}
-	r.objective.HeadBudget = c.Train.HeadMemory * 1e6
-	r.evaluator.LimitHead(c.Train.HeadMemory * 1e6)
 	r.objective.Recompute = c.Train.Recompute // micro_batch_size: auto takes no account of it, so that it changes no result
 	if r.optimizer, err = optim.New(optimizerOptions(c.Train.Optimizer), len(r.student.flat.Values)); err != nil {
 		return &config.Error{Problems: []string{"train.optimizer: " + err.Error()}}

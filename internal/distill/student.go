@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,24 +64,24 @@ func (s *student) parameter(i int) checkpoint.Parameter {
 }
 
 // newStudent makes the student as the configuration says. teacher is nil where there is none.
-func newStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
-	s, err := makeStudent(c, teacher)
+func newStudent(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	s, err := makeStudent(ctx, c, teacher)
 	if err == nil {
 		s.own = len(s.flat.Specs)
 	}
 	return s, err
 }
 
-func makeStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+func makeStudent(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
 	if c.Student.Init == "checkpoint" {
-		return fromCheckpoint(c)
+		return fromCheckpoint(ctx, c, teacher)
 	}
 	var s *student
 	var err error
 	if c.Student.Init == "random" {
-		s, err = random(c, teacher)
+		s, err = random(ctx, c, teacher)
 	} else {
-		s, err = fromLayers(c, teacher)
+		s, err = fromLayers(ctx, c, teacher)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -91,23 +92,27 @@ func makeStudent(c *config.Config, teacher *checkpoint.Pretrained) (*student, er
 	return s, nil
 }
 
-func fromCheckpoint(c *config.Config) (*student, error) {
+func fromCheckpoint(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
 	path := c.Student.Path
 	p, err := checkpoint.OpenModel(path)
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	defer p.Close() // the weights are copied
-	flat, fresh, err := checkpoint.ReadStudent(p, p.Model, uint64(c.Train.Seed))
+	s, err := withTask(ctx, c, p.Config, teacher)
 	if err != nil {
 		return nil, fmt.Errorf("student %s: %w", p.Dir, err)
 	}
-	return &student{model: p.Model, flat: flat, config: p.Config, tokenizer: p.Tokenizer, files: p.TokenizerFiles(), base: path, fresh: fresh}, nil
+	flat, fresh, err := checkpoint.ReadStudent(p, s.model, uint64(c.Train.Seed))
+	if err != nil {
+		return nil, fmt.Errorf("student %s: %w", p.Dir, err)
+	}
+	return &student{model: s.model, flat: flat, config: s.config, tokenizer: p.Tokenizer, files: p.TokenizerFiles(), base: path, fresh: fresh}, nil
 }
 
 // random draws a fresh model whose config.json is the teacher's with student.config over it; without a teacher, student.config alone.
-func random(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
-	s, err := shaped(c, teacher, nil)
+func random(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+	s, err := shaped(ctx, c, teacher, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -117,13 +122,13 @@ func random(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) 
 
 // fromLayers copies some of the teacher's layers, and everything outside of layers: the start of DistilBERT (Sanh et al. 2019) and of Minitron's
 // depth pruning (Muralidharan et al. 2024).
-func fromLayers(c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
+func fromLayers(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained) (*student, error) {
 	info := teacher.Model.Info()
 	keep, err := keptLayers(c.Student, info)
 	if err != nil {
 		return nil, err
 	}
-	s, err := shaped(c, teacher, keep)
+	s, err := shaped(ctx, c, teacher, keep)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +222,7 @@ func teacherName(name, layer string, keep []int) string {
 
 // shaped makes a student with empty weights from the teacher's config.json, if there is a teacher, with student.config over it. keep lists the
 // teacher's layers that it will have, nil: its own.
-func shaped(c *config.Config, teacher *checkpoint.Pretrained, keep []int) (*student, error) {
+func shaped(ctx context.Context, c *config.Config, teacher *checkpoint.Pretrained, keep []int) (*student, error) {
 	info, base := model.Info{}, []byte("{}")
 	if teacher != nil {
 		info, base = teacher.Model.Info(), teacher.Config
@@ -244,12 +249,12 @@ func shaped(c *config.Config, teacher *checkpoint.Pretrained, keep []int) (*stud
 	if err != nil {
 		return nil, err
 	}
-	s := &student{config: text}
-	if s.model, err = model.New(text); err != nil {
+	s, err := withTask(ctx, c, text, teacher)
+	if err != nil {
 		return nil, err
 	}
 	if class := s.model.Info().Class; class != "" {
-		if s.config, err = checkpoint.EditObject(text, map[string]any{"architectures": []string{class}}); err != nil {
+		if s.config, err = checkpoint.EditObject(s.config, map[string]any{"architectures": []string{class}}); err != nil {
 			return nil, err
 		}
 	}

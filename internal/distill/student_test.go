@@ -37,7 +37,7 @@ func studentOf(c *config.Config) (*student, error) {
 		}
 		defer teacher.Close()
 	}
-	return newStudent(c, teacher)
+	return newStudent(context.Background(), c, teacher)
 }
 
 func values(t testing.TB, p *graph.Param) []float32 {

@@ -3,7 +3,6 @@ package graph
 import (
 	"sync"
 	"time"
-	"unsafe"
 
 	"gorgonia.org/gorgonia"
 	"kdistill/internal/kernel"
@@ -11,66 +10,49 @@ import (
 )
 
 // chunks evaluates head and losses for some positions at a time: products, a pass over each row of logits that leaves their gradient in their place, products.
-// Where not even few whole rows are allowed, it takes the vocabulary in blocks, see blocks.
 type chunks[F kernel.Float] struct {
 	*Losses
 	student, teacher     *projection[F] // teacher nil: none
 	train                bool
 	labelled, unlabelled *counting[F]
 	targets              []int // terms with a target, which count where there is a label
-	ids                  int   // of the student's that are worked on at a time
 
-	sizes             []int // of the working memory's parts
-	spare             sync.Pool
-	whole, scan, back func(r int) // methods, made once
+	sizes []int // of the working memory's parts
+	spare sync.Pool
+	each  func(r int) // c.row, made once
 
-	// of what is being worked on
+	// of the current chunk
 	in                             []gorgonia.Value
 	dh, z, h, dhChunk, y, hTeacher []F
 	positions                      []int32
-	from, to                       int       // ids of the student's
-	fromTeacher, toTeacher         int       // and of the teacher's
 	values                         []float64 // of each row's terms
 }
 
-// plan decides on how many positions and ids to work at a time, within a budget of bytes (0: the usual one) for logits, and returns the size of the working
-// memory in elements: the gradient of n hidden states first.
-func (c *chunks[F]) plan(n, budget int) int {
+// plan sizes the working memory, in elements: the gradient of n hidden states first.
+func (c *chunks[F]) plan(n int) int {
 	s, t := c.student, c.teacher
-	perID, ids := 1, 0
+	perRow, ids := s.vocab, 0
 	if t != nil {
-		perID, ids = 2, t.vocab
+		perRow += t.vocab
+		ids = t.vocab
 	}
+	c.chunk = min(n, max(headRows, headBudget/perRow/32*32))
 	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
 	for _, i := range c.logits {
 		if c.Terms[i].Loss.Target {
 			c.targets = append(c.targets, i)
 		}
 	}
-	c.chunk, c.ids = n, s.vocab
-	switch rows := budget / int(unsafe.Sizeof(F(0))) / (s.vocab + ids) / 32 * 32; {
-	case budget == 0:
-		c.chunk = min(n, max(headRows, headBudget/(s.vocab+ids)/32*32))
-	case rows < min(n, leastRows) && c.streams():
-		c.chunk, c.ids = blockOf(n, s.vocab, budget/int(unsafe.Sizeof(F(0)))/perID)
-		c.labelled.stream(c.chunk)
-		c.unlabelled.stream(c.chunk)
-	default:
-		c.chunk = min(n, max(leastRows, rows))
-	}
 	c.values = make([]float64, c.chunk*len(c.logits))
-	c.spare.New = func() any { row := make([]F, c.ids); return &row }
-	c.whole, c.scan, c.back = c.wholeRow, c.scanRow, c.backRow
+	c.spare.New = func() any { row := make([]F, s.vocab); return &row }
+	c.each = c.row
 
-	c.sizes = []int{0, c.chunk * c.ids, c.chunk * s.width, 0, 0, 0}
+	c.sizes = []int{0, c.chunk * s.vocab, c.chunk * s.width, 0, 0, 0}
 	if c.train {
 		c.sizes[0], c.sizes[3] = n*s.width, c.chunk*s.width
 	}
 	if t != nil {
-		if c.ids < s.vocab {
-			ids = min(ids, c.ids)
-		}
-		c.sizes[4], c.sizes[5] = c.chunk*ids, c.chunk*t.width
+		c.sizes[4], c.sizes[5] = c.chunk*t.vocab, c.chunk*t.width
 	}
 	total := 0
 	for _, size := range c.sizes {
@@ -80,7 +62,7 @@ func (c *chunks[F]) plan(n, budget int) int {
 }
 
 func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
-	parts := [...]*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher}
+	parts := []*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher}
 	for i, part := range parts {
 		*part, memory = memory[:c.sizes[i]], memory[c.sizes[i]:]
 	}
@@ -91,18 +73,18 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	s, t := c.student, c.teacher
 	for at := 0; at < len(c.rows); at += c.chunk {
 		c.positions = c.rows[at:min(at+c.chunk, len(c.rows))]
+		m := len(c.positions)
 		take(c.h, floats[F](in[s.hidden]), c.positions, s.width)
+		s.products(c.z, c.h, m, in)
 		if t != nil {
 			take(c.hTeacher, floats[F](in[t.hidden]), c.positions, t.width)
+			t.products(c.y, c.hTeacher, m, in)
 		}
-		if c.ids < s.vocab {
-			c.blocks()
-		} else {
-			c.products(0, s.vocab)
-			c.each(c.whole)
-			c.backward(false)
-		}
+		began := time.Now()
+		kernel.Parallel(m, c.each)
+		s.g.times.addRows(began)
 		if c.train {
+			s.backward(c.dhChunk, c.z, c.h, m, in)
 			put(c.dh, c.dhChunk, c.positions, s.width)
 		}
 	}
@@ -112,96 +94,42 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	}
 }
 
-// products multiplies hidden states by some of the student's ids and the same of the teacher's, all of them where the student's are.
-func (c *chunks[F]) products(from, to int) {
-	m, s, t := len(c.positions), c.student, c.teacher
-	c.from, c.to = from, to
-	s.products(c.z, c.h, m, from, to, c.in)
-	if t == nil {
-		return
-	}
-	c.fromTeacher, c.toTeacher = min(from, t.vocab), min(to, t.vocab)
-	if from == 0 && to == s.vocab {
-		c.toTeacher = t.vocab
-	}
-	if c.fromTeacher < c.toTeacher {
-		t.products(c.y, c.hTeacher, m, c.fromTeacher, c.toTeacher, c.in)
-	}
-}
-
-// backward takes the gradients of the products that lie in their place further.
-func (c *chunks[F]) backward(accumulate bool) {
-	if c.train {
-		c.student.backward(c.dhChunk, c.z, c.h, len(c.positions), c.from, c.to, accumulate, c.in)
-	}
-}
-
-// each lets f handle every row at hand.
-func (c *chunks[F]) each(f func(r int)) {
-	began := time.Now()
-	kernel.Parallel(len(c.positions), f)
-	c.student.g.times.addRows(began)
-}
-
-// finished turns row r of the products into logits.
-func (c *chunks[F]) finished(r int) (z, y []F) {
-	n := c.to - c.from
-	z = c.z[r*n : (r+1)*n]
-	c.student.finish(z, c.from, c.in)
+// row evaluates the terms at row r of the chunk and puts the gradient of its products in their place.
+func (c *chunks[F]) row(r int) {
+	s, position := c.student, c.positions[r]
+	label := int(ints(c.in[0])[position])
+	z, y := c.z[r*s.vocab:(r+1)*s.vocab], []F(nil)
+	s.finish(z, c.in)
 	if t := c.teacher; t != nil {
-		n := c.toTeacher - c.fromTeacher
-		y = c.y[r*n : (r+1)*n]
-		t.finish(y, c.fromTeacher, c.in)
+		y = c.y[r*t.vocab : (r+1)*t.vocab]
+		t.finish(y, c.in)
 	}
-	return z, y
-}
-
-// at returns the position of row r, its label, the terms that count it, and where their values go.
-func (c *chunks[F]) at(r int) (position int32, label int, terms *counting[F], values []float64) {
-	position = c.positions[r]
-	label, terms = int(ints(c.in[0])[position]), c.labelled
+	terms := c.labelled
 	if label < 0 {
 		terms = c.unlabelled
 	}
-	return position, label, terms, c.values[r*len(c.logits):][:len(terms.terms)]
-}
-
-// wholeRow evaluates the terms at row r and puts the gradient of its products in their place.
-func (c *chunks[F]) wholeRow(r int) {
-	position, label, terms, values := c.at(r)
-	z, y := c.finished(r)
 	target := c.target(z, position, label)
-	if c.train {
-		c.inPlace(z, func(dz []F) {
-			terms.sum.Row(values, dz, terms.scales, z, y, label)
-			if target != nil {
-				kernel.Add(dz, dz, target)
-			}
-		})
-	} else {
+	values := c.values[r*len(c.logits):][:len(terms.terms)]
+	switch {
+	case !c.train:
 		terms.sum.Row(values, nil, nil, z, y, label)
+	case s.softcap == 0:
+		terms.sum.Row(values, z, terms.scales, z, y, label)
+		if target != nil {
+			kernel.Add(z, z, target)
+		}
+	default: // the way back needs the logits
+		dz := c.spare.Get().(*[]F)
+		terms.sum.Row(values, *dz, terms.scales, z, y, label)
+		if target != nil {
+			kernel.Add(*dz, *dz, target)
+		}
+		kernel.SoftcapBackward(z, *dz, z, s.softcap)
+		c.spare.Put(dz)
 	}
-	c.keep(position, terms, values)
-}
-
-// keep stores the values of a position.
-func (c *chunks[F]) keep(position int32, terms *counting[F], values []float64) {
 	for j, i := range terms.terms {
 		c.Values[i][position] = values[j]
 	}
-}
-
-// inPlace puts the gradient of products in the place of their logits z; gradient writes that of the logits, over them where it can.
-func (c *chunks[F]) inPlace(z []F, gradient func(dz []F)) {
-	if c.student.softcap == 0 {
-		gradient(z)
-		return
-	}
-	row := c.spare.Get().(*[]F) // the way back needs the logits
-	dz := (*row)[:len(z)]
-	gradient(dz)
-	kernel.SoftcapBackward(z, dz, z, c.student.softcap)
-	c.spare.Put(row)
 }
 
 // target evaluates the terms with a target at a position and returns their gradient, nil: none.
