@@ -28,6 +28,10 @@ type evalOptions struct {
 	long           string
 	stride, limit  int
 	prefix         string
+	labels         []string
+	masks          float64
+	words          bool
+	seed           uint64
 	json           bool
 	perExample     string
 	threads        int
@@ -40,19 +44,29 @@ func newEval(s streams) *cobra.Command {
 		Short: "Measure a model on documents, alone or against its teacher",
 		Long: `Measure a model on documents: nats per predicted token, perplexity, bits per byte; with --teacher also the Kullback-Leibler divergences,
 agreement of the likeliest token, and acceptance (what share of the model's tokens the teacher would accept in speculative decoding).
-Every figure has a standard error, clustered by document.`,
+A masked language model is measured at the tokens that are masked, with its accuracy. Of a classifier there are accuracy, F1 and Matthews' correlation,
+of a regression its squared error and Pearson's and Spearman's correlations.
+Every figure has a standard error, that of a mean over tokens clustered by document.`,
 		Example: `  kdistill eval --model runs/x/model --data test.txt --separator '<|endoftext|>'
-  kdistill eval --model runs/x/model --teacher models/big --data test.jsonl --json`,
+  kdistill eval --model runs/x/model --teacher models/big --data test.jsonl --json
+  kdistill eval --model runs/classifier/model --data dev.tsv --field sentence --label-field label`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.model, "model", "", "the model: a Hugging Face `DIR`, or org/name in the cache")
 	f.StringVar(&o.teacher, "teacher", "", "compare with the model in `DIR`")
-	f.StringVar(&o.file.Path, "data", "", "documents: a `FILE` of text, JSON lines, parquet or token ids")
-	f.StringVar(&o.file.Format, "format", "", "text, jsonl, parquet or tokens; default by the file's extension")
+	f.StringVar(&o.file.Path, "data", "", "documents: a `FILE` of text, JSON lines, parquet, tab-separated values or token ids")
+	f.StringVar(&o.file.Format, "format", "", "text, jsonl, parquet, tsv or tokens; default by the file's extension")
 	f.StringVar(&o.file.Separator, "separator", "", "what stands between documents of a text file; default: it is one document")
-	f.StringVar(&o.file.Field, "field", "", "the field that holds the text (jsonl, parquet)")
+	f.StringVar(&o.file.Field, "field", "", "the field that holds the text (jsonl, parquet, tsv)")
+	f.StringSliceVar(&o.file.Columns, "columns", nil, "names of the columns of a tsv file that has no line of them, such as text,label")
+	f.StringVar(&o.file.PairField, "pair-field", "", "classifiers: the field of a second text")
+	f.StringVar(&o.file.LabelField, "label-field", "", "classifiers: the field of the class, or of the number to predict; default: label")
+	f.StringSliceVar(&o.labels, "labels", nil, "classifiers: names of the classes in their order; default: the model's")
+	f.Float64Var(&o.masks, "mask-probability", 0.15, "masked language models: the share of tokens that are to be predicted")
+	f.BoolVar(&o.words, "whole-words", false, "masked language models: mask all tokens of a word together")
+	f.Uint64Var(&o.seed, "seed", 1, "masked language models: draws the masks")
 	f.StringVar(&o.file.PromptField, "prompt-field", "", "the field of the prompt, with --completion-field")
 	f.StringVar(&o.file.CompletionField, "completion-field", "", "the field of the completion")
 	f.BoolVar(&o.file.MaskPrompt, "mask-prompt", false, "measure completions only")
@@ -116,6 +130,9 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		if err != nil {
 			return fmt.Errorf("teacher %s: %w", t.Dir, err)
 		}
+		if err := distill.SameOutputs(t.Model.Info(), info); err != nil {
+			return fmt.Errorf("--teacher: %w", err)
+		}
 		warning, err := distill.SameTokens(distill.Tokens{Vocab: t.Model.Info().Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: vocab, Tokenizer: model.Tokenizer})
 		if err != nil {
 			return err
@@ -138,12 +155,23 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	if model.Tokenizer != nil {
 		encoder = model.Tokenizer
 	}
-	documents, err := data.Load(cmd.Context(), []data.File{o.file}, encoder, data.LoadOptions{Vocab: vocab, Bytes: true, Limit: o.limit})
+	load := data.LoadOptions{Vocab: vocab, Bytes: true, Limit: o.limit, WholeWords: o.words}
+	if err := distill.SetTask(&load, info); err != nil {
+		return fmt.Errorf("%s: %w", model.Dir, err)
+	}
+	if len(o.labels) > 0 {
+		if len(o.labels) != load.Classes.Count {
+			return usagef("--labels: have %d, the model has %d classes", len(o.labels), load.Classes.Count)
+		}
+		load.Classes.Names = o.labels
+	}
+	documents, err := data.Load(cmd.Context(), []data.File{o.file}, encoder, load)
 	if err != nil {
 		return err
 	}
 	source, err := data.NewSource(documents, data.Options{
 		SequenceLength: o.length, Truncate: o.long == "truncate", Stride: o.stride, PrefixToken: o.prefix, Epochs: 1,
+		MaskProbability: o.masks, Seed: o.seed,
 	})
 	if err != nil {
 		return err
@@ -160,7 +188,7 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		return err
 	}
 	if o.perExample != "" {
-		if err := writeDocuments(o.perExample, result.Documents); err != nil {
+		if err := writeDocuments(o.perExample, result, load.Classes); err != nil {
 			return err
 		}
 	}
@@ -185,11 +213,21 @@ func longest(d *data.Dataset) int {
 	return most
 }
 
-func writeDocuments(path string, documents []eval.Document) error {
+// writeDocuments writes what was measured on each document; of a class its name, of a regression the number.
+func writeDocuments(path string, r *eval.Result, classes data.Classes) error {
 	var lines bytes.Buffer
 	enc := json.NewEncoder(&lines)
-	for _, d := range documents {
-		if err := enc.Encode(map[string]any{"index": d.Index, "nll": d.NLL, "tokens": d.Tokens}); err != nil {
+	for _, d := range r.Documents {
+		line := map[string]any{"index": d.Index}
+		switch classes.Count {
+		case 0:
+			line["nll"], line["tokens"] = d.NLL, d.Tokens
+		case 1:
+			line["label"], line["prediction"] = d.Label, d.Prediction
+		default:
+			line["nll"], line["label"], line["prediction"] = d.NLL, classes.Names[int(d.Label)], classes.Names[int(d.Prediction)]
+		}
+		if err := enc.Encode(line); err != nil {
 			return err
 		}
 	}
@@ -205,7 +243,7 @@ func printResult(s streams, r *eval.Result) error {
 		if f, ok := r.Figures[name]; ok {
 			add(name, f)
 		}
-		if name == "nll" {
+		if name == "nll" && r.Generates {
 			add("perplexity", r.Perplexity())
 			if r.BitsPerByte != nil {
 				add("bits_per_byte", *r.BitsPerByte)
@@ -215,6 +253,11 @@ func printResult(s streams, r *eval.Result) error {
 	if err := report.Table(s.out, rows); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(s.out, "%d tokens in %d documents, %s tokens/s\n", r.Tokens, len(r.Documents), report.Count(int64(r.TokensPerSecond)))
+	speed := report.Count(int64(r.TokensPerSecond))
+	if !r.Generates {
+		_, err := fmt.Fprintf(s.out, "%d documents, %s documents/s\n", len(r.Documents), speed)
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "%d tokens in %d documents, %s tokens/s\n", r.Tokens, len(r.Documents), speed)
 	return err
 }

@@ -26,7 +26,7 @@ import (
 func (r *run) checkTeacher(ctx context.Context) error {
 	const rows = 8
 	info := r.teacher.Model.Info()
-	if sameOutputs(info, r.student.model.Info()) != nil || info.Problem == "regression" {
+	if SameOutputs(info, r.student.model.Info()) != nil || info.Problem == "regression" {
 		return nil
 	}
 	ce, err := loss.New("cross_entropy", loss.Params{})

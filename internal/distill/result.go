@@ -56,7 +56,7 @@ func (r *run) result(ctx context.Context, s *session) (*Result, error) {
 		return nil, err
 	}
 	result.Teacher = &Row{Name: "teacher", Parameters: r.weights.Count(), Size: size}
-	if sameOutputs(r.teacher.Model.Info(), r.student.model.Info()) != nil {
+	if SameOutputs(r.teacher.Model.Info(), r.student.model.Info()) != nil {
 		return result, nil
 	}
 	if alone, err = r.alone(ctx, r.teacher.Model, r.weights); err != nil {

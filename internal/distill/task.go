@@ -108,15 +108,15 @@ func (r *run) checkTasks() error {
 		if !l.Teacher {
 			continue
 		}
-		if err := sameOutputs(r.teacher.Model.Info(), student); err != nil {
+		if err := SameOutputs(r.teacher.Model.Info(), student); err != nil {
 			return fmt.Errorf("loss %s: %w", t.Label(), err)
 		}
 	}
 	return nil
 }
 
-// sameOutputs refuses models whose logits mean different things.
-func sameOutputs(teacher, student model.Info) error {
+// SameOutputs refuses models whose logits mean different things.
+func SameOutputs(teacher, student model.Info) error {
 	switch {
 	case teacher.Task == model.NoTask:
 		return fmt.Errorf("the teacher, %s, has no head: losses on layers are possible", teacher.Class)
@@ -134,7 +134,7 @@ func sameOutputs(teacher, student model.Info) error {
 // compared is the teacher that evaluations compare the student with; nil: there is none that could be.
 func (r *run) compared() objective.Teacher {
 	info := r.student.model.Info()
-	if r.live == nil || sameOutputs(r.teacher.Model.Info(), info) != nil || len(eval.Available(info, true)) == len(eval.Available(info, false)) {
+	if r.live == nil || SameOutputs(r.teacher.Model.Info(), info) != nil || len(eval.Available(info, true)) == len(eval.Available(info, false)) {
 		return nil
 	}
 	return r.exact
