@@ -4165,7 +4165,7 @@ loop:
 	RET
 
 // func packRowsAVX512(dst *float32, src *float32, ld int, k int, n int, step int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -4204,22 +4204,26 @@ row:
 	JL   tail
 
 panel:
-	VMOVUPS (R8), Z0
-	VMOVUPS Z0, (R9)
-	VMOVUPS 64(R8), Z1
-	VMOVUPS Z1, 64(R9)
-	ADDQ    $0x80, R8
-	ADDQ    DI, R9
-	SUBQ    $0x20, R10
-	JGE     panel
+	PREFETCHT0 (R8)(DX*8)
+	VMOVUPS    (R8), Z0
+	VMOVUPS    Z0, (R9)
+	PREFETCHT0 64(R8)(DX*8)
+	VMOVUPS    64(R8), Z1
+	VMOVUPS    Z1, 64(R9)
+	ADDQ       $0x80, R8
+	ADDQ       DI, R9
+	SUBQ       $0x20, R10
+	JGE        panel
 
 tail:
-	CMPQ      R10, $-32
-	JE        next
-	VMOVUPS.Z (R8), K1, Z0
-	VMOVUPS   Z0, (R9)
-	VMOVUPS.Z 64(R8), K2, Z1
-	VMOVUPS   Z1, 64(R9)
+	CMPQ       R10, $-32
+	JE         next
+	PREFETCHT0 (R8)(DX*8)
+	VMOVUPS.Z  (R8), K1, Z0
+	VMOVUPS    Z0, (R9)
+	PREFETCHT0 64(R8)(DX*8)
+	VMOVUPS.Z  64(R8), K2, Z1
+	VMOVUPS    Z1, 64(R9)
 
 next:
 	ADDQ DX, CX
@@ -4230,7 +4234,7 @@ next:
 	RET
 
 // func packRowsAVX2(dst *float32, src *float32, ld int, k int, n int, step int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -4247,20 +4251,23 @@ row:
 	JL   tail
 
 panel:
-	VMOVUPS (R8), Y0
-	VMOVUPS Y0, (R9)
-	VMOVUPS 32(R8), Y1
-	VMOVUPS Y1, 32(R9)
-	ADDQ    $0x40, R8
-	ADDQ    DI, R9
-	SUBQ    $0x10, R10
-	JGE     panel
+	PREFETCHT0 (R8)(DX*8)
+	VMOVUPS    (R8), Y0
+	VMOVUPS    Y0, (R9)
+	PREFETCHT0 32(R8)(DX*8)
+	VMOVUPS    32(R8), Y1
+	VMOVUPS    Y1, 32(R9)
+	ADDQ       $0x40, R8
+	ADDQ       DI, R9
+	SUBQ       $0x10, R10
+	JGE        panel
 
 tail:
-	CMPQ    R10, $-16
-	JE      next
-	VMOVUPS (R8), Y0
-	VMOVUPS Y0, (R9)
+	CMPQ       R10, $-16
+	JE         next
+	PREFETCHT0 (R8)(DX*8)
+	VMOVUPS    (R8), Y0
+	VMOVUPS    Y0, (R9)
 
 next:
 	ADDQ DX, CX
@@ -5563,7 +5570,7 @@ done:
 	RET
 
 // func packColumnsAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·packColumnsAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -5579,105 +5586,137 @@ rows:
 	MOVQ AX, R11
 
 block:
-	LEAQ      (R9), R12
-	MOVQ      $+16, R13
-	CMPQ      R12, R13
-	CMOVQGT   R13, R12
-	XORL      R13, R13
-	CMPQ      R12, R13
-	CMOVQLT   R13, R12
-	DECQ      R13
-	BZHIQ     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      R10, R12
-	LEAQ      (R12)(DX*4), R13
-	LEAQ      (R13)(DX*4), R14
-	LEAQ      (R14)(DX*4), R15
-	CMPQ      BX, $0x10
-	JL        partial
-	VMOVUPS.Z (R12), K1, Z0
-	VMOVUPS.Z (R12)(DX*1), K1, Z1
-	VMOVUPS.Z (R12)(DX*2), K1, Z2
-	VMOVUPS.Z (R12)(DI*1), K1, Z3
-	VMOVUPS.Z (R13), K1, Z4
-	VMOVUPS.Z (R13)(DX*1), K1, Z5
-	VMOVUPS.Z (R13)(DX*2), K1, Z6
-	VMOVUPS.Z (R13)(DI*1), K1, Z7
-	VMOVUPS.Z (R14), K1, Z8
-	VMOVUPS.Z (R14)(DX*1), K1, Z9
-	VMOVUPS.Z (R14)(DX*2), K1, Z10
-	VMOVUPS.Z (R14)(DI*1), K1, Z11
-	VMOVUPS.Z (R15), K1, Z12
-	VMOVUPS.Z (R15)(DX*1), K1, Z13
-	VMOVUPS.Z (R15)(DX*2), K1, Z14
-	VMOVUPS.Z (R15)(DI*1), K1, Z15
-	JMP       loaded
+	LEAQ       (R9), R12
+	MOVQ       $+16, R13
+	CMPQ       R12, R13
+	CMOVQGT    R13, R12
+	XORL       R13, R13
+	CMPQ       R12, R13
+	CMOVQLT    R13, R12
+	DECQ       R13
+	BZHIQ      R12, R13, R13
+	KMOVW      R13, K1
+	MOVQ       R10, R12
+	LEAQ       (R12)(DX*4), R13
+	LEAQ       (R13)(DX*4), R14
+	LEAQ       (R14)(DX*4), R15
+	CMPQ       BX, $0x10
+	JL         partial
+	PREFETCHT0 256(R12)
+	VMOVUPS.Z  (R12), K1, Z0
+	PREFETCHT0 256(R12)(DX*1)
+	VMOVUPS.Z  (R12)(DX*1), K1, Z1
+	PREFETCHT0 256(R12)(DX*2)
+	VMOVUPS.Z  (R12)(DX*2), K1, Z2
+	PREFETCHT0 256(R12)(DI*1)
+	VMOVUPS.Z  (R12)(DI*1), K1, Z3
+	PREFETCHT0 256(R13)
+	VMOVUPS.Z  (R13), K1, Z4
+	PREFETCHT0 256(R13)(DX*1)
+	VMOVUPS.Z  (R13)(DX*1), K1, Z5
+	PREFETCHT0 256(R13)(DX*2)
+	VMOVUPS.Z  (R13)(DX*2), K1, Z6
+	PREFETCHT0 256(R13)(DI*1)
+	VMOVUPS.Z  (R13)(DI*1), K1, Z7
+	PREFETCHT0 256(R14)
+	VMOVUPS.Z  (R14), K1, Z8
+	PREFETCHT0 256(R14)(DX*1)
+	VMOVUPS.Z  (R14)(DX*1), K1, Z9
+	PREFETCHT0 256(R14)(DX*2)
+	VMOVUPS.Z  (R14)(DX*2), K1, Z10
+	PREFETCHT0 256(R14)(DI*1)
+	VMOVUPS.Z  (R14)(DI*1), K1, Z11
+	PREFETCHT0 256(R15)
+	VMOVUPS.Z  (R15), K1, Z12
+	PREFETCHT0 256(R15)(DX*1)
+	VMOVUPS.Z  (R15)(DX*1), K1, Z13
+	PREFETCHT0 256(R15)(DX*2)
+	VMOVUPS.Z  (R15)(DX*2), K1, Z14
+	PREFETCHT0 256(R15)(DI*1)
+	VMOVUPS.Z  (R15)(DI*1), K1, Z15
+	JMP        loaded
 
 partial:
-	VPXORD    Z0, Z0, Z0
-	VPXORD    Z1, Z1, Z1
-	VPXORD    Z2, Z2, Z2
-	VPXORD    Z3, Z3, Z3
-	VPXORD    Z4, Z4, Z4
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	CMPQ      BX, $0x00
-	JLE       loaded
-	VMOVUPS.Z (R12), K1, Z0
-	CMPQ      BX, $0x01
-	JLE       loaded
-	VMOVUPS.Z (R12)(DX*1), K1, Z1
-	CMPQ      BX, $0x02
-	JLE       loaded
-	VMOVUPS.Z (R12)(DX*2), K1, Z2
-	CMPQ      BX, $0x03
-	JLE       loaded
-	VMOVUPS.Z (R12)(DI*1), K1, Z3
-	CMPQ      BX, $0x04
-	JLE       loaded
-	VMOVUPS.Z (R13), K1, Z4
-	CMPQ      BX, $0x05
-	JLE       loaded
-	VMOVUPS.Z (R13)(DX*1), K1, Z5
-	CMPQ      BX, $0x06
-	JLE       loaded
-	VMOVUPS.Z (R13)(DX*2), K1, Z6
-	CMPQ      BX, $0x07
-	JLE       loaded
-	VMOVUPS.Z (R13)(DI*1), K1, Z7
-	CMPQ      BX, $0x08
-	JLE       loaded
-	VMOVUPS.Z (R14), K1, Z8
-	CMPQ      BX, $0x09
-	JLE       loaded
-	VMOVUPS.Z (R14)(DX*1), K1, Z9
-	CMPQ      BX, $0x0a
-	JLE       loaded
-	VMOVUPS.Z (R14)(DX*2), K1, Z10
-	CMPQ      BX, $0x0b
-	JLE       loaded
-	VMOVUPS.Z (R14)(DI*1), K1, Z11
-	CMPQ      BX, $0x0c
-	JLE       loaded
-	VMOVUPS.Z (R15), K1, Z12
-	CMPQ      BX, $0x0d
-	JLE       loaded
-	VMOVUPS.Z (R15)(DX*1), K1, Z13
-	CMPQ      BX, $0x0e
-	JLE       loaded
-	VMOVUPS.Z (R15)(DX*2), K1, Z14
-	CMPQ      BX, $0x0f
-	JLE       loaded
-	VMOVUPS.Z (R15)(DI*1), K1, Z15
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	CMPQ       BX, $0x00
+	JLE        loaded
+	PREFETCHT0 256(R12)
+	VMOVUPS.Z  (R12), K1, Z0
+	CMPQ       BX, $0x01
+	JLE        loaded
+	PREFETCHT0 256(R12)(DX*1)
+	VMOVUPS.Z  (R12)(DX*1), K1, Z1
+	CMPQ       BX, $0x02
+	JLE        loaded
+	PREFETCHT0 256(R12)(DX*2)
+	VMOVUPS.Z  (R12)(DX*2), K1, Z2
+	CMPQ       BX, $0x03
+	JLE        loaded
+	PREFETCHT0 256(R12)(DI*1)
+	VMOVUPS.Z  (R12)(DI*1), K1, Z3
+	CMPQ       BX, $0x04
+	JLE        loaded
+	PREFETCHT0 256(R13)
+	VMOVUPS.Z  (R13), K1, Z4
+	CMPQ       BX, $0x05
+	JLE        loaded
+	PREFETCHT0 256(R13)(DX*1)
+	VMOVUPS.Z  (R13)(DX*1), K1, Z5
+	CMPQ       BX, $0x06
+	JLE        loaded
+	PREFETCHT0 256(R13)(DX*2)
+	VMOVUPS.Z  (R13)(DX*2), K1, Z6
+	CMPQ       BX, $0x07
+	JLE        loaded
+	PREFETCHT0 256(R13)(DI*1)
+	VMOVUPS.Z  (R13)(DI*1), K1, Z7
+	CMPQ       BX, $0x08
+	JLE        loaded
+	PREFETCHT0 256(R14)
+	VMOVUPS.Z  (R14), K1, Z8
+	CMPQ       BX, $0x09
+	JLE        loaded
+	PREFETCHT0 256(R14)(DX*1)
+	VMOVUPS.Z  (R14)(DX*1), K1, Z9
+	CMPQ       BX, $0x0a
+	JLE        loaded
+	PREFETCHT0 256(R14)(DX*2)
+	VMOVUPS.Z  (R14)(DX*2), K1, Z10
+	CMPQ       BX, $0x0b
+	JLE        loaded
+	PREFETCHT0 256(R14)(DI*1)
+	VMOVUPS.Z  (R14)(DI*1), K1, Z11
+	CMPQ       BX, $0x0c
+	JLE        loaded
+	PREFETCHT0 256(R15)
+	VMOVUPS.Z  (R15), K1, Z12
+	CMPQ       BX, $0x0d
+	JLE        loaded
+	PREFETCHT0 256(R15)(DX*1)
+	VMOVUPS.Z  (R15)(DX*1), K1, Z13
+	CMPQ       BX, $0x0e
+	JLE        loaded
+	PREFETCHT0 256(R15)(DX*2)
+	VMOVUPS.Z  (R15)(DX*2), K1, Z14
+	CMPQ       BX, $0x0f
+	JLE        loaded
+	PREFETCHT0 256(R15)(DI*1)
+	VMOVUPS.Z  (R15)(DI*1), K1, Z15
 
 loaded:
 	VUNPCKLPS  Z1, Z0, Z16
@@ -5853,7 +5892,7 @@ block:
 	RET
 
 // func packRowsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, step int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·packRowsBF16AVX512(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -5892,23 +5931,27 @@ row:
 	JL   tail
 
 panel:
-	VPMOVZXWD (R8), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, (R9)
-	VPMOVZXWD 32(R8), Z1
-	VPSLLD    $0x10, Z1, Z1
-	VMOVUPS   Z1, 64(R9)
-	ADDQ      $0x40, R8
-	ADDQ      DI, R9
-	SUBQ      $0x20, R10
-	JGE       panel
+	PREFETCHT0 (R8)(DX*8)
+	VPMOVZXWD  (R8), Z0
+	VPSLLD     $0x10, Z0, Z0
+	VMOVUPS    Z0, (R9)
+	PREFETCHT0 32(R8)(DX*8)
+	VPMOVZXWD  32(R8), Z1
+	VPSLLD     $0x10, Z1, Z1
+	VMOVUPS    Z1, 64(R9)
+	ADDQ       $0x40, R8
+	ADDQ       DI, R9
+	SUBQ       $0x20, R10
+	JGE        panel
 
 tail:
 	CMPQ        R10, $-32
 	JE          next
+	PREFETCHT0  (R8)(DX*8)
 	VPMOVZXWD.Z (R8), K1, Z0
 	VPSLLD      $0x10, Z0, Z0
 	VMOVUPS     Z0, (R9)
+	PREFETCHT0  32(R8)(DX*8)
 	VPMOVZXWD.Z 32(R8), K2, Z1
 	VPSLLD      $0x10, Z1, Z1
 	VMOVUPS     Z1, 64(R9)
@@ -5922,7 +5965,7 @@ next:
 	RET
 
 // func packRowsBF16AVX2(dst *float32, src *uint16, ld int, k int, n int, step int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·packRowsBF16AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -5939,23 +5982,26 @@ row:
 	JL   tail
 
 panel:
-	VPMOVZXWD (R8), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, (R9)
-	VPMOVZXWD 16(R8), Y1
-	VPSLLD    $0x10, Y1, Y1
-	VMOVUPS   Y1, 32(R9)
-	ADDQ      $0x20, R8
-	ADDQ      DI, R9
-	SUBQ      $0x10, R10
-	JGE       panel
+	PREFETCHT0 (R8)(DX*8)
+	VPMOVZXWD  (R8), Y0
+	VPSLLD     $0x10, Y0, Y0
+	VMOVUPS    Y0, (R9)
+	PREFETCHT0 16(R8)(DX*8)
+	VPMOVZXWD  16(R8), Y1
+	VPSLLD     $0x10, Y1, Y1
+	VMOVUPS    Y1, 32(R9)
+	ADDQ       $0x20, R8
+	ADDQ       DI, R9
+	SUBQ       $0x10, R10
+	JGE        panel
 
 tail:
-	CMPQ      R10, $-16
-	JE        next
-	VPMOVZXWD (R8), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, (R9)
+	CMPQ       R10, $-16
+	JE         next
+	PREFETCHT0 (R8)(DX*8)
+	VPMOVZXWD  (R8), Y0
+	VPSLLD     $0x10, Y0, Y0
+	VMOVUPS    Y0, (R9)
 
 next:
 	ADDQ DX, CX
@@ -7354,7 +7400,7 @@ done:
 	RET
 
 // func packColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·packColumnsBF16AVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -7386,21 +7432,37 @@ block:
 	LEAQ        (R14)(DX*4), R15
 	CMPQ        BX, $0x10
 	JL          partial
+	PREFETCHT0  256(R12)
 	VPMOVZXWD.Z (R12), K1, Z0
+	PREFETCHT0  256(R12)(DX*1)
 	VPMOVZXWD.Z (R12)(DX*1), K1, Z1
+	PREFETCHT0  256(R12)(DX*2)
 	VPMOVZXWD.Z (R12)(DX*2), K1, Z2
+	PREFETCHT0  256(R12)(DI*1)
 	VPMOVZXWD.Z (R12)(DI*1), K1, Z3
+	PREFETCHT0  256(R13)
 	VPMOVZXWD.Z (R13), K1, Z4
+	PREFETCHT0  256(R13)(DX*1)
 	VPMOVZXWD.Z (R13)(DX*1), K1, Z5
+	PREFETCHT0  256(R13)(DX*2)
 	VPMOVZXWD.Z (R13)(DX*2), K1, Z6
+	PREFETCHT0  256(R13)(DI*1)
 	VPMOVZXWD.Z (R13)(DI*1), K1, Z7
+	PREFETCHT0  256(R14)
 	VPMOVZXWD.Z (R14), K1, Z8
+	PREFETCHT0  256(R14)(DX*1)
 	VPMOVZXWD.Z (R14)(DX*1), K1, Z9
+	PREFETCHT0  256(R14)(DX*2)
 	VPMOVZXWD.Z (R14)(DX*2), K1, Z10
+	PREFETCHT0  256(R14)(DI*1)
 	VPMOVZXWD.Z (R14)(DI*1), K1, Z11
+	PREFETCHT0  256(R15)
 	VPMOVZXWD.Z (R15), K1, Z12
+	PREFETCHT0  256(R15)(DX*1)
 	VPMOVZXWD.Z (R15)(DX*1), K1, Z13
+	PREFETCHT0  256(R15)(DX*2)
 	VPMOVZXWD.Z (R15)(DX*2), K1, Z14
+	PREFETCHT0  256(R15)(DI*1)
 	VPMOVZXWD.Z (R15)(DI*1), K1, Z15
 	JMP         loaded
 
@@ -7423,51 +7485,67 @@ partial:
 	VPXORD      Z15, Z15, Z15
 	CMPQ        BX, $0x00
 	JLE         loaded
+	PREFETCHT0  256(R12)
 	VPMOVZXWD.Z (R12), K1, Z0
 	CMPQ        BX, $0x01
 	JLE         loaded
+	PREFETCHT0  256(R12)(DX*1)
 	VPMOVZXWD.Z (R12)(DX*1), K1, Z1
 	CMPQ        BX, $0x02
 	JLE         loaded
+	PREFETCHT0  256(R12)(DX*2)
 	VPMOVZXWD.Z (R12)(DX*2), K1, Z2
 	CMPQ        BX, $0x03
 	JLE         loaded
+	PREFETCHT0  256(R12)(DI*1)
 	VPMOVZXWD.Z (R12)(DI*1), K1, Z3
 	CMPQ        BX, $0x04
 	JLE         loaded
+	PREFETCHT0  256(R13)
 	VPMOVZXWD.Z (R13), K1, Z4
 	CMPQ        BX, $0x05
 	JLE         loaded
+	PREFETCHT0  256(R13)(DX*1)
 	VPMOVZXWD.Z (R13)(DX*1), K1, Z5
 	CMPQ        BX, $0x06
 	JLE         loaded
+	PREFETCHT0  256(R13)(DX*2)
 	VPMOVZXWD.Z (R13)(DX*2), K1, Z6
 	CMPQ        BX, $0x07
 	JLE         loaded
+	PREFETCHT0  256(R13)(DI*1)
 	VPMOVZXWD.Z (R13)(DI*1), K1, Z7
 	CMPQ        BX, $0x08
 	JLE         loaded
+	PREFETCHT0  256(R14)
 	VPMOVZXWD.Z (R14), K1, Z8
 	CMPQ        BX, $0x09
 	JLE         loaded
+	PREFETCHT0  256(R14)(DX*1)
 	VPMOVZXWD.Z (R14)(DX*1), K1, Z9
 	CMPQ        BX, $0x0a
 	JLE         loaded
+	PREFETCHT0  256(R14)(DX*2)
 	VPMOVZXWD.Z (R14)(DX*2), K1, Z10
 	CMPQ        BX, $0x0b
 	JLE         loaded
+	PREFETCHT0  256(R14)(DI*1)
 	VPMOVZXWD.Z (R14)(DI*1), K1, Z11
 	CMPQ        BX, $0x0c
 	JLE         loaded
+	PREFETCHT0  256(R15)
 	VPMOVZXWD.Z (R15), K1, Z12
 	CMPQ        BX, $0x0d
 	JLE         loaded
+	PREFETCHT0  256(R15)(DX*1)
 	VPMOVZXWD.Z (R15)(DX*1), K1, Z13
 	CMPQ        BX, $0x0e
 	JLE         loaded
+	PREFETCHT0  256(R15)(DX*2)
 	VPMOVZXWD.Z (R15)(DX*2), K1, Z14
 	CMPQ        BX, $0x0f
 	JLE         loaded
+	PREFETCHT0  256(R15)(DI*1)
 	VPMOVZXWD.Z (R15)(DI*1), K1, Z15
 
 loaded:
@@ -10878,7 +10956,7 @@ DATA gemmInterleave<>+60(SB)/4, $0x000f001f
 GLOBL gemmInterleave<>(SB), RODATA|NOPTR, $64
 
 // func pairRowsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
-// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV, MMX+
 TEXT ·pairRowsAVX512(SB), NOSPLIT, $0-64
 	MOVQ      dst+0(FP), AX
 	MOVQ      src+8(FP), CX
@@ -10923,44 +11001,54 @@ row:
 
 both:
 	MOVQ  CX, R10
-	MOVQ  AX, R11
-	MOVQ  SI, R12
-	TESTQ R12, R12
+	LEAQ  (CX)(DX*1), R11
+	MOVQ  AX, R12
+	MOVQ  SI, R13
+	TESTQ R13, R13
 	JZ    rest
 
 panel:
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z (R10)(DX*1), K5, Z1
-	LONG      $0x4877f262
-	WORD      $0xc072
-	VPERMW    Z0, Z31, Z0
-	VMOVUPS   Z0, (R11)
-	VMOVUPS   64(R10), Z2
-	VMOVUPS.Z 64(R10)(DX*1), K5, Z3
-	LONG      $0x4867f262
-	WORD      $0xd272
-	VPERMW    Z2, Z31, Z2
-	VMOVUPS   Z2, 64(R11)
-	LEAQ      (R10)(R8*4), R10
-	ADDQ      R9, R11
-	DECQ      R12
-	JNZ       panel
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS    (R10), Z0
+	VMOVUPS.Z  (R11), K5, Z1
+	LONG       $0x4877f262
+	WORD       $0xc072
+	VPERMW     Z0, Z31, Z0
+	VMOVUPS    Z0, (R12)
+	PREFETCHT0 64(R10)(DX*8)
+	PREFETCHT0 64(R11)(DX*8)
+	VMOVUPS    64(R10), Z2
+	VMOVUPS.Z  64(R11), K5, Z3
+	LONG       $0x4867f262
+	WORD       $0xd272
+	VPERMW     Z2, Z31, Z2
+	VMOVUPS    Z2, 64(R12)
+	LEAQ       (R10)(R8*4), R10
+	LEAQ       (R11)(R8*4), R11
+	ADDQ       R9, R12
+	DECQ       R13
+	JNZ        panel
 
 rest:
-	TESTQ     DI, DI
-	JZ        next
-	VMOVUPS.Z (R10), K1, Z0
-	VMOVUPS.Z (R10)(DX*1), K2, Z1
-	LONG      $0x4877f262
-	WORD      $0xc072
-	VPERMW    Z0, Z31, Z0
-	VMOVUPS   Z0, K1, (R11)
-	VMOVUPS.Z 64(R10), K3, Z2
-	VMOVUPS.Z 64(R10)(DX*1), K4, Z3
-	LONG      $0x4867f262
-	WORD      $0xd272
-	VPERMW    Z2, Z31, Z2
-	VMOVUPS   Z2, K3, 64(R11)
+	TESTQ      DI, DI
+	JZ         next
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS.Z  (R10), K1, Z0
+	VMOVUPS.Z  (R11), K2, Z1
+	LONG       $0x4877f262
+	WORD       $0xc072
+	VPERMW     Z0, Z31, Z0
+	VMOVUPS    Z0, K1, (R12)
+	PREFETCHT0 64(R10)(DX*8)
+	PREFETCHT0 64(R11)(DX*8)
+	VMOVUPS.Z  64(R10), K3, Z2
+	VMOVUPS.Z  64(R11), K4, Z3
+	LONG       $0x4867f262
+	WORD       $0xd272
+	VPERMW     Z2, Z31, Z2
+	VMOVUPS    Z2, K3, 64(R12)
 
 next:
 	LEAQ (CX)(DX*2), CX
@@ -10971,7 +11059,7 @@ next:
 	RET
 
 // func pairRowsBF16AVX512(dst *float32, src *uint16, ld int, k int, whole int, rest int, width int, step int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·pairRowsBF16AVX512(SB), NOSPLIT, $0-64
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -11015,40 +11103,50 @@ row:
 
 both:
 	MOVQ  CX, R10
-	MOVQ  AX, R11
-	MOVQ  SI, R12
-	TESTQ R12, R12
+	LEAQ  (CX)(DX*1), R11
+	MOVQ  AX, R12
+	MOVQ  SI, R13
+	TESTQ R13, R13
 	JZ    rest
 
 panel:
+	PREFETCHT0  (R10)(DX*8)
+	PREFETCHT0  (R11)(DX*8)
 	VPMOVZXWD   (R10), Z0
-	VPMOVZXWD.Z (R10)(DX*1), K5, Z1
+	VPMOVZXWD.Z (R11), K5, Z1
 	VPSLLD      $0x10, Z0, Z0
 	VPORD       Z1, Z0, Z0
-	VMOVUPS     Z0, (R11)
+	VMOVUPS     Z0, (R12)
+	PREFETCHT0  32(R10)(DX*8)
+	PREFETCHT0  32(R11)(DX*8)
 	VPMOVZXWD   32(R10), Z2
-	VPMOVZXWD.Z 32(R10)(DX*1), K5, Z3
+	VPMOVZXWD.Z 32(R11), K5, Z3
 	VPSLLD      $0x10, Z2, Z2
 	VPORD       Z3, Z2, Z2
-	VMOVUPS     Z2, 64(R11)
+	VMOVUPS     Z2, 64(R12)
 	LEAQ        (R10)(R8*2), R10
-	ADDQ        R9, R11
-	DECQ        R12
+	LEAQ        (R11)(R8*2), R11
+	ADDQ        R9, R12
+	DECQ        R13
 	JNZ         panel
 
 rest:
 	TESTQ       DI, DI
 	JZ          next
+	PREFETCHT0  (R10)(DX*8)
+	PREFETCHT0  (R11)(DX*8)
 	VPMOVZXWD.Z (R10), K1, Z0
-	VPMOVZXWD.Z (R10)(DX*1), K2, Z1
+	VPMOVZXWD.Z (R11), K2, Z1
 	VPSLLD      $0x10, Z0, Z0
 	VPORD       Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (R11)
+	VMOVUPS     Z0, K1, (R12)
+	PREFETCHT0  32(R10)(DX*8)
+	PREFETCHT0  32(R11)(DX*8)
 	VPMOVZXWD.Z 32(R10), K3, Z2
-	VPMOVZXWD.Z 32(R10)(DX*1), K4, Z3
+	VPMOVZXWD.Z 32(R11), K4, Z3
 	VPSLLD      $0x10, Z2, Z2
 	VPORD       Z3, Z2, Z2
-	VMOVUPS     Z2, K3, 64(R11)
+	VMOVUPS     Z2, K3, 64(R12)
 
 next:
 	LEAQ (CX)(DX*2), CX
@@ -11059,7 +11157,7 @@ next:
 	RET
 
 // func pairStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
-// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV, MMX+
 TEXT ·pairStripsAVX512(SB), NOSPLIT, $0-64
 	MOVQ      dst+0(FP), AX
 	MOVQ      src+8(FP), CX
@@ -11101,32 +11199,38 @@ row:
 
 both:
 	MOVQ  CX, R10
-	MOVQ  AX, R11
-	MOVQ  SI, R12
-	TESTQ R12, R12
+	LEAQ  (CX)(DX*1), R11
+	MOVQ  AX, R12
+	MOVQ  SI, R13
+	TESTQ R13, R13
 	JZ    rest
 
 panel:
-	VMOVUPS.Z (R10), K3, Z0
-	VMOVUPS.Z (R10)(DX*1), K4, Z1
-	LONG      $0x4877f262
-	WORD      $0xc072
-	VPERMW    Z0, Z31, Z0
-	VMOVUPS   Z0, K3, (R11)
-	LEAQ      (R10)(R8*4), R10
-	ADDQ      R9, R11
-	DECQ      R12
-	JNZ       panel
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS.Z  (R10), K3, Z0
+	VMOVUPS.Z  (R11), K4, Z1
+	LONG       $0x4877f262
+	WORD       $0xc072
+	VPERMW     Z0, Z31, Z0
+	VMOVUPS    Z0, K3, (R12)
+	LEAQ       (R10)(R8*4), R10
+	LEAQ       (R11)(R8*4), R11
+	ADDQ       R9, R12
+	DECQ       R13
+	JNZ        panel
 
 rest:
-	TESTQ     DI, DI
-	JZ        next
-	VMOVUPS.Z (R10), K1, Z0
-	VMOVUPS.Z (R10)(DX*1), K2, Z1
-	LONG      $0x4877f262
-	WORD      $0xc072
-	VPERMW    Z0, Z31, Z0
-	VMOVUPS   Z0, K1, (R11)
+	TESTQ      DI, DI
+	JZ         next
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS.Z  (R10), K1, Z0
+	VMOVUPS.Z  (R11), K2, Z1
+	LONG       $0x4877f262
+	WORD       $0xc072
+	VPERMW     Z0, Z31, Z0
+	VMOVUPS    Z0, K1, (R12)
 
 next:
 	LEAQ (CX)(DX*2), CX
@@ -11206,7 +11310,7 @@ next:
 	RET
 
 // func pairColumnsAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
-// Requires: AVX, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·pairColumnsAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -11222,211 +11326,275 @@ rows:
 	MOVQ AX, R11
 
 block:
-	LEAQ      (R9), R12
-	MOVQ      $+16, R13
-	CMPQ      R12, R13
-	CMOVQGT   R13, R12
-	XORL      R13, R13
-	CMPQ      R12, R13
-	CMOVQLT   R13, R12
-	DECQ      R13
-	BZHIQ     R12, R13, R13
-	KMOVW     R13, K1
-	LEAQ      -16(R9), R12
-	MOVQ      $+16, R13
-	CMPQ      R12, R13
-	CMOVQGT   R13, R12
-	XORL      R13, R13
-	CMPQ      R12, R13
-	CMOVQLT   R13, R12
-	DECQ      R13
-	BZHIQ     R12, R13, R13
-	KMOVW     R13, K2
-	MOVQ      R10, R12
-	LEAQ      (R12)(DX*4), R13
-	LEAQ      (R13)(DX*4), R14
-	LEAQ      (R14)(DX*4), R15
-	CMPQ      BX, $0x10
-	JL        partial
-	VMOVUPS.Z (R12), K1, Z16
-	VMOVUPS.Z 64(R12), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xc072
-	VMOVUPS.Z (R12)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R12)(DX*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xc872
-	VMOVUPS.Z (R12)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R12)(DX*2), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xd072
-	VMOVUPS.Z (R12)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R12)(DI*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xd872
-	VMOVUPS.Z (R13), K1, Z16
-	VMOVUPS.Z 64(R13), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xe072
-	VMOVUPS.Z (R13)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R13)(DX*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xe872
-	VMOVUPS.Z (R13)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R13)(DX*2), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xf072
-	VMOVUPS.Z (R13)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R13)(DI*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xf872
-	VMOVUPS.Z (R14), K1, Z16
-	VMOVUPS.Z 64(R14), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xc072
-	VMOVUPS.Z (R14)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R14)(DX*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xc872
-	VMOVUPS.Z (R14)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R14)(DX*2), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xd072
-	VMOVUPS.Z (R14)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R14)(DI*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xd872
-	VMOVUPS.Z (R15), K1, Z16
-	VMOVUPS.Z 64(R15), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xe072
-	VMOVUPS.Z (R15)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R15)(DX*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xe872
-	VMOVUPS.Z (R15)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R15)(DX*2), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xf072
-	VMOVUPS.Z (R15)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R15)(DI*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xf872
-	JMP       loaded
+	LEAQ       (R9), R12
+	MOVQ       $+16, R13
+	CMPQ       R12, R13
+	CMOVQGT    R13, R12
+	XORL       R13, R13
+	CMPQ       R12, R13
+	CMOVQLT    R13, R12
+	DECQ       R13
+	BZHIQ      R12, R13, R13
+	KMOVW      R13, K1
+	LEAQ       -16(R9), R12
+	MOVQ       $+16, R13
+	CMPQ       R12, R13
+	CMOVQGT    R13, R12
+	XORL       R13, R13
+	CMPQ       R12, R13
+	CMOVQLT    R13, R12
+	DECQ       R13
+	BZHIQ      R12, R13, R13
+	KMOVW      R13, K2
+	MOVQ       R10, R12
+	LEAQ       (R12)(DX*4), R13
+	LEAQ       (R13)(DX*4), R14
+	LEAQ       (R14)(DX*4), R15
+	CMPQ       BX, $0x10
+	JL         partial
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	VMOVUPS.Z  (R12), K1, Z16
+	VMOVUPS.Z  64(R12), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xc072
+	PREFETCHT0 384(R12)(DX*1)
+	PREFETCHT0 448(R12)(DX*1)
+	VMOVUPS.Z  (R12)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R12)(DX*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xc872
+	PREFETCHT0 384(R12)(DX*2)
+	PREFETCHT0 448(R12)(DX*2)
+	VMOVUPS.Z  (R12)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R12)(DX*2), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xd072
+	PREFETCHT0 384(R12)(DI*1)
+	PREFETCHT0 448(R12)(DI*1)
+	VMOVUPS.Z  (R12)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R12)(DI*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xd872
+	PREFETCHT0 384(R13)
+	PREFETCHT0 448(R13)
+	VMOVUPS.Z  (R13), K1, Z16
+	VMOVUPS.Z  64(R13), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xe072
+	PREFETCHT0 384(R13)(DX*1)
+	PREFETCHT0 448(R13)(DX*1)
+	VMOVUPS.Z  (R13)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R13)(DX*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xe872
+	PREFETCHT0 384(R13)(DX*2)
+	PREFETCHT0 448(R13)(DX*2)
+	VMOVUPS.Z  (R13)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R13)(DX*2), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xf072
+	PREFETCHT0 384(R13)(DI*1)
+	PREFETCHT0 448(R13)(DI*1)
+	VMOVUPS.Z  (R13)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R13)(DI*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xf872
+	PREFETCHT0 384(R14)
+	PREFETCHT0 448(R14)
+	VMOVUPS.Z  (R14), K1, Z16
+	VMOVUPS.Z  64(R14), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xc072
+	PREFETCHT0 384(R14)(DX*1)
+	PREFETCHT0 448(R14)(DX*1)
+	VMOVUPS.Z  (R14)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R14)(DX*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xc872
+	PREFETCHT0 384(R14)(DX*2)
+	PREFETCHT0 448(R14)(DX*2)
+	VMOVUPS.Z  (R14)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R14)(DX*2), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xd072
+	PREFETCHT0 384(R14)(DI*1)
+	PREFETCHT0 448(R14)(DI*1)
+	VMOVUPS.Z  (R14)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R14)(DI*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xd872
+	PREFETCHT0 384(R15)
+	PREFETCHT0 448(R15)
+	VMOVUPS.Z  (R15), K1, Z16
+	VMOVUPS.Z  64(R15), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xe072
+	PREFETCHT0 384(R15)(DX*1)
+	PREFETCHT0 448(R15)(DX*1)
+	VMOVUPS.Z  (R15)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R15)(DX*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xe872
+	PREFETCHT0 384(R15)(DX*2)
+	PREFETCHT0 448(R15)(DX*2)
+	VMOVUPS.Z  (R15)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R15)(DX*2), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xf072
+	PREFETCHT0 384(R15)(DI*1)
+	PREFETCHT0 448(R15)(DI*1)
+	VMOVUPS.Z  (R15)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R15)(DI*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xf872
+	JMP        loaded
 
 partial:
-	VPXORD    Z0, Z0, Z0
-	VPXORD    Z1, Z1, Z1
-	VPXORD    Z2, Z2, Z2
-	VPXORD    Z3, Z3, Z3
-	VPXORD    Z4, Z4, Z4
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	CMPQ      BX, $0x00
-	JLE       loaded
-	VMOVUPS.Z (R12), K1, Z16
-	VMOVUPS.Z 64(R12), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xc072
-	CMPQ      BX, $0x01
-	JLE       loaded
-	VMOVUPS.Z (R12)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R12)(DX*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xc872
-	CMPQ      BX, $0x02
-	JLE       loaded
-	VMOVUPS.Z (R12)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R12)(DX*2), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xd072
-	CMPQ      BX, $0x03
-	JLE       loaded
-	VMOVUPS.Z (R12)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R12)(DI*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xd872
-	CMPQ      BX, $0x04
-	JLE       loaded
-	VMOVUPS.Z (R13), K1, Z16
-	VMOVUPS.Z 64(R13), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xe072
-	CMPQ      BX, $0x05
-	JLE       loaded
-	VMOVUPS.Z (R13)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R13)(DX*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xe872
-	CMPQ      BX, $0x06
-	JLE       loaded
-	VMOVUPS.Z (R13)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R13)(DX*2), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xf072
-	CMPQ      BX, $0x07
-	JLE       loaded
-	VMOVUPS.Z (R13)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R13)(DI*1), K2, Z17
-	LONG      $0x4077b262
-	WORD      $0xf872
-	CMPQ      BX, $0x08
-	JLE       loaded
-	VMOVUPS.Z (R14), K1, Z16
-	VMOVUPS.Z 64(R14), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xc072
-	CMPQ      BX, $0x09
-	JLE       loaded
-	VMOVUPS.Z (R14)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R14)(DX*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xc872
-	CMPQ      BX, $0x0a
-	JLE       loaded
-	VMOVUPS.Z (R14)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R14)(DX*2), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xd072
-	CMPQ      BX, $0x0b
-	JLE       loaded
-	VMOVUPS.Z (R14)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R14)(DI*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xd872
-	CMPQ      BX, $0x0c
-	JLE       loaded
-	VMOVUPS.Z (R15), K1, Z16
-	VMOVUPS.Z 64(R15), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xe072
-	CMPQ      BX, $0x0d
-	JLE       loaded
-	VMOVUPS.Z (R15)(DX*1), K1, Z16
-	VMOVUPS.Z 64(R15)(DX*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xe872
-	CMPQ      BX, $0x0e
-	JLE       loaded
-	VMOVUPS.Z (R15)(DX*2), K1, Z16
-	VMOVUPS.Z 64(R15)(DX*2), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xf072
-	CMPQ      BX, $0x0f
-	JLE       loaded
-	VMOVUPS.Z (R15)(DI*1), K1, Z16
-	VMOVUPS.Z 64(R15)(DI*1), K2, Z17
-	LONG      $0x40773262
-	WORD      $0xf872
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	CMPQ       BX, $0x00
+	JLE        loaded
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	VMOVUPS.Z  (R12), K1, Z16
+	VMOVUPS.Z  64(R12), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xc072
+	CMPQ       BX, $0x01
+	JLE        loaded
+	PREFETCHT0 384(R12)(DX*1)
+	PREFETCHT0 448(R12)(DX*1)
+	VMOVUPS.Z  (R12)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R12)(DX*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xc872
+	CMPQ       BX, $0x02
+	JLE        loaded
+	PREFETCHT0 384(R12)(DX*2)
+	PREFETCHT0 448(R12)(DX*2)
+	VMOVUPS.Z  (R12)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R12)(DX*2), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xd072
+	CMPQ       BX, $0x03
+	JLE        loaded
+	PREFETCHT0 384(R12)(DI*1)
+	PREFETCHT0 448(R12)(DI*1)
+	VMOVUPS.Z  (R12)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R12)(DI*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xd872
+	CMPQ       BX, $0x04
+	JLE        loaded
+	PREFETCHT0 384(R13)
+	PREFETCHT0 448(R13)
+	VMOVUPS.Z  (R13), K1, Z16
+	VMOVUPS.Z  64(R13), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xe072
+	CMPQ       BX, $0x05
+	JLE        loaded
+	PREFETCHT0 384(R13)(DX*1)
+	PREFETCHT0 448(R13)(DX*1)
+	VMOVUPS.Z  (R13)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R13)(DX*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xe872
+	CMPQ       BX, $0x06
+	JLE        loaded
+	PREFETCHT0 384(R13)(DX*2)
+	PREFETCHT0 448(R13)(DX*2)
+	VMOVUPS.Z  (R13)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R13)(DX*2), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xf072
+	CMPQ       BX, $0x07
+	JLE        loaded
+	PREFETCHT0 384(R13)(DI*1)
+	PREFETCHT0 448(R13)(DI*1)
+	VMOVUPS.Z  (R13)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R13)(DI*1), K2, Z17
+	LONG       $0x4077b262
+	WORD       $0xf872
+	CMPQ       BX, $0x08
+	JLE        loaded
+	PREFETCHT0 384(R14)
+	PREFETCHT0 448(R14)
+	VMOVUPS.Z  (R14), K1, Z16
+	VMOVUPS.Z  64(R14), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xc072
+	CMPQ       BX, $0x09
+	JLE        loaded
+	PREFETCHT0 384(R14)(DX*1)
+	PREFETCHT0 448(R14)(DX*1)
+	VMOVUPS.Z  (R14)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R14)(DX*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xc872
+	CMPQ       BX, $0x0a
+	JLE        loaded
+	PREFETCHT0 384(R14)(DX*2)
+	PREFETCHT0 448(R14)(DX*2)
+	VMOVUPS.Z  (R14)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R14)(DX*2), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xd072
+	CMPQ       BX, $0x0b
+	JLE        loaded
+	PREFETCHT0 384(R14)(DI*1)
+	PREFETCHT0 448(R14)(DI*1)
+	VMOVUPS.Z  (R14)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R14)(DI*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xd872
+	CMPQ       BX, $0x0c
+	JLE        loaded
+	PREFETCHT0 384(R15)
+	PREFETCHT0 448(R15)
+	VMOVUPS.Z  (R15), K1, Z16
+	VMOVUPS.Z  64(R15), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xe072
+	CMPQ       BX, $0x0d
+	JLE        loaded
+	PREFETCHT0 384(R15)(DX*1)
+	PREFETCHT0 448(R15)(DX*1)
+	VMOVUPS.Z  (R15)(DX*1), K1, Z16
+	VMOVUPS.Z  64(R15)(DX*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xe872
+	CMPQ       BX, $0x0e
+	JLE        loaded
+	PREFETCHT0 384(R15)(DX*2)
+	PREFETCHT0 448(R15)(DX*2)
+	VMOVUPS.Z  (R15)(DX*2), K1, Z16
+	VMOVUPS.Z  64(R15)(DX*2), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xf072
+	CMPQ       BX, $0x0f
+	JLE        loaded
+	PREFETCHT0 384(R15)(DI*1)
+	PREFETCHT0 448(R15)(DI*1)
+	VMOVUPS.Z  (R15)(DI*1), K1, Z16
+	VMOVUPS.Z  64(R15)(DI*1), K2, Z17
+	LONG       $0x40773262
+	WORD       $0xf872
 
 loaded:
 	VPROLD     $0x10, Z0, Z0
@@ -11542,7 +11710,7 @@ loaded:
 	RET
 
 // func pairColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row int)
-// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV, MMX+
 TEXT ·pairColumnsBF16AVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -11585,21 +11753,37 @@ block:
 	LEAQ        (R14)(DX*4), R15
 	CMPQ        BX, $0x10
 	JL          partial
+	PREFETCHT0  384(R12)
 	VMOVDQU16.Z (R12), K1, Z0
+	PREFETCHT0  384(R12)(DX*1)
 	VMOVDQU16.Z (R12)(DX*1), K1, Z1
+	PREFETCHT0  384(R12)(DX*2)
 	VMOVDQU16.Z (R12)(DX*2), K1, Z2
+	PREFETCHT0  384(R12)(DI*1)
 	VMOVDQU16.Z (R12)(DI*1), K1, Z3
+	PREFETCHT0  384(R13)
 	VMOVDQU16.Z (R13), K1, Z4
+	PREFETCHT0  384(R13)(DX*1)
 	VMOVDQU16.Z (R13)(DX*1), K1, Z5
+	PREFETCHT0  384(R13)(DX*2)
 	VMOVDQU16.Z (R13)(DX*2), K1, Z6
+	PREFETCHT0  384(R13)(DI*1)
 	VMOVDQU16.Z (R13)(DI*1), K1, Z7
+	PREFETCHT0  384(R14)
 	VMOVDQU16.Z (R14), K1, Z8
+	PREFETCHT0  384(R14)(DX*1)
 	VMOVDQU16.Z (R14)(DX*1), K1, Z9
+	PREFETCHT0  384(R14)(DX*2)
 	VMOVDQU16.Z (R14)(DX*2), K1, Z10
+	PREFETCHT0  384(R14)(DI*1)
 	VMOVDQU16.Z (R14)(DI*1), K1, Z11
+	PREFETCHT0  384(R15)
 	VMOVDQU16.Z (R15), K1, Z12
+	PREFETCHT0  384(R15)(DX*1)
 	VMOVDQU16.Z (R15)(DX*1), K1, Z13
+	PREFETCHT0  384(R15)(DX*2)
 	VMOVDQU16.Z (R15)(DX*2), K1, Z14
+	PREFETCHT0  384(R15)(DI*1)
 	VMOVDQU16.Z (R15)(DI*1), K1, Z15
 	JMP         loaded
 
@@ -11622,51 +11806,67 @@ partial:
 	VPXORD      Z15, Z15, Z15
 	CMPQ        BX, $0x00
 	JLE         loaded
+	PREFETCHT0  384(R12)
 	VMOVDQU16.Z (R12), K1, Z0
 	CMPQ        BX, $0x01
 	JLE         loaded
+	PREFETCHT0  384(R12)(DX*1)
 	VMOVDQU16.Z (R12)(DX*1), K1, Z1
 	CMPQ        BX, $0x02
 	JLE         loaded
+	PREFETCHT0  384(R12)(DX*2)
 	VMOVDQU16.Z (R12)(DX*2), K1, Z2
 	CMPQ        BX, $0x03
 	JLE         loaded
+	PREFETCHT0  384(R12)(DI*1)
 	VMOVDQU16.Z (R12)(DI*1), K1, Z3
 	CMPQ        BX, $0x04
 	JLE         loaded
+	PREFETCHT0  384(R13)
 	VMOVDQU16.Z (R13), K1, Z4
 	CMPQ        BX, $0x05
 	JLE         loaded
+	PREFETCHT0  384(R13)(DX*1)
 	VMOVDQU16.Z (R13)(DX*1), K1, Z5
 	CMPQ        BX, $0x06
 	JLE         loaded
+	PREFETCHT0  384(R13)(DX*2)
 	VMOVDQU16.Z (R13)(DX*2), K1, Z6
 	CMPQ        BX, $0x07
 	JLE         loaded
+	PREFETCHT0  384(R13)(DI*1)
 	VMOVDQU16.Z (R13)(DI*1), K1, Z7
 	CMPQ        BX, $0x08
 	JLE         loaded
+	PREFETCHT0  384(R14)
 	VMOVDQU16.Z (R14), K1, Z8
 	CMPQ        BX, $0x09
 	JLE         loaded
+	PREFETCHT0  384(R14)(DX*1)
 	VMOVDQU16.Z (R14)(DX*1), K1, Z9
 	CMPQ        BX, $0x0a
 	JLE         loaded
+	PREFETCHT0  384(R14)(DX*2)
 	VMOVDQU16.Z (R14)(DX*2), K1, Z10
 	CMPQ        BX, $0x0b
 	JLE         loaded
+	PREFETCHT0  384(R14)(DI*1)
 	VMOVDQU16.Z (R14)(DI*1), K1, Z11
 	CMPQ        BX, $0x0c
 	JLE         loaded
+	PREFETCHT0  384(R15)
 	VMOVDQU16.Z (R15), K1, Z12
 	CMPQ        BX, $0x0d
 	JLE         loaded
+	PREFETCHT0  384(R15)(DX*1)
 	VMOVDQU16.Z (R15)(DX*1), K1, Z13
 	CMPQ        BX, $0x0e
 	JLE         loaded
+	PREFETCHT0  384(R15)(DX*2)
 	VMOVDQU16.Z (R15)(DX*2), K1, Z14
 	CMPQ        BX, $0x0f
 	JLE         loaded
+	PREFETCHT0  384(R15)(DI*1)
 	VMOVDQU16.Z (R15)(DI*1), K1, Z15
 
 loaded:

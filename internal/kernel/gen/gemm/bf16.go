@@ -71,7 +71,7 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	rest := Load(Param("rest"), GP64())
 	width := Load(Param("width"), GP64())
 	step := Load(Param("step"), GP64())
-	from, to, left := GP64(), GP64(), GP64()
+	from, below, to, left := GP64(), GP64(), GP64(), GP64()
 	order := avx512.v[31]
 	if !bf16 {
 		VMOVDQU64(index, order)
@@ -97,7 +97,9 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	move := func(rows [2][]reg.Register) {
 		for j := range vectors {
 			a, b, at := avx512.v[2*j], avx512.v[2*j+1], j*16*size
-			first, next := Mem{Base: from, Disp: at}, Mem{Base: from, Index: ld, Scale: 1, Disp: at}
+			first, next := Mem{Base: from, Disp: at}, Mem{Base: below, Disp: at}
+			PREFETCHT0(Mem{Base: from, Index: ld, Scale: rowsAhead, Disp: at})
+			PREFETCHT0(Mem{Base: below, Index: ld, Scale: rowsAhead, Disp: at})
 			to := Mem{Base: to, Disp: 64 * j}
 			load := func(m Mem, v reg.VecPhysical, mask []reg.Register) {
 				switch {
@@ -136,6 +138,7 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	}
 	Label("both")
 	MOVQ(src, from)
+	LEAQ(Mem{Base: src, Index: ld, Scale: 1}, below)
 	MOVQ(dst, to)
 	MOVQ(whole, left)
 	TESTQ(left, left)
@@ -143,6 +146,7 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	Label("panel")
 	move(full)
 	LEAQ(Mem{Base: from, Index: width, Scale: uint8(size)}, from)
+	LEAQ(Mem{Base: below, Index: width, Scale: uint8(size)}, below)
 	ADDQ(step, to)
 	DECQ(left)
 	JNZ(LabelRef("panel"))
@@ -242,6 +246,10 @@ func pairColumns(bf16 bool) {
 	rows, spare := avx512.v[:16], avx512.v[16:]
 	load := func(i int) {
 		m := nextRows(p[i/4], ld, ld3, i%4)
+		prefetchAhead(m, 6)
+		if !bf16 {
+			prefetchAhead(m, 7)
+		}
 		if bf16 {
 			VMOVDQU16_Z(m, low, rows[i])
 		} else {
