@@ -103,7 +103,7 @@ def start(folder, program, student, teacher, rows, tokens, precision, o):
         "student": {"path": str(folder / "student")},
         "data": {"train": [{"path": str(folder / "tokens.jsonl"), "format": "tokens"}], "sequence_length": tokens, "packing": False, "shuffle": False},
         "loss": [{"name": "cross_entropy", "weight": 0.5 if teacher else 1}],
-        "train": {"batch_size": rows, "precision": precision, "optimizer": OPTIMIZER | {"name": "adamw", "decay": "all"}, "schedule": {"name": "constant"}, "max_grad_norm": 0},
+        "train": {"batch_size": rows, "precision": precision, "activation_recompute": o.recompute, "optimizer": OPTIMIZER | {"name": "adamw", "decay": "all"}, "schedule": {"name": "constant"}, "max_grad_norm": 0},
         "output": {"dir": str(folder / "run")},
     }
     if teacher:
@@ -153,6 +153,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
     p.add_argument("--no-stock", action="store_true", help="leave out PyTorch as one writes it first")
+    p.add_argument("--recompute", action="store_true", help="kdistill computes activations again in the backward pass")
     p.add_argument("--out", type=argparse.FileType("a"), help="file that gets a JSON line for each process")
     o = p.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}; threads: {o.threads}; tcmalloc: {tcmalloc() or 'not installed, PyTorch is slower without'}", file=sys.stderr)
