@@ -77,16 +77,21 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 
 // header describes the cache that the configuration asks for.
 func (r *run) header() (signal.Header, error) {
-	c := r.config
+	c, info := r.config, r.teacher.Model.Info()
 	h := signal.Header{
 		Version: signal.Version, Kind: signal.TopK, Count: int(c.Cache.TopK), Bits: c.Cache.Bits, Temperature: c.Cache.Temperature,
-		Teacher: signal.Teacher{Path: c.Teacher.Path, Type: r.teacher.Model.Info().Type, DType: c.Teacher.DType, Precision: c.Train.Precision},
+		Teacher: signal.Teacher{
+			Path: c.Teacher.Path, Type: info.Type, DType: c.Teacher.DType, Precision: c.Train.Precision, Task: string(info.Task), Labels: info.Labels,
+		},
 	}
-	head, _, err := r.live.Head()
+	outputs, err := r.live.Shapes()
 	if err != nil {
 		return h, fmt.Errorf("teacher: %w", err)
 	}
-	h.Vocabulary = head.Weight.Shape[0]
+	if outputs.Head.Weight == nil {
+		return h, fmt.Errorf("the teacher, %s, has no head, and so no logits to keep", info.Class)
+	}
+	h.Vocabulary = outputs.Head.Weight.Shape[0]
 	switch {
 	case c.Cache.Samples > 0:
 		h.Kind, h.Count, h.Seed = signal.Samples, c.Cache.Samples, uint64(c.Train.Seed)
@@ -132,8 +137,8 @@ func (r *run) cacheTemperature(h *signal.Header) error {
 }
 
 // sparse makes the losses that compare with the teacher fit rows that are kept in part: nil where a term's rows are whole.
-func (r *run) sparse(h signal.Header) ([]*loss.Sparse, error) {
-	all := make([]*loss.Sparse, len(r.terms))
+func (r *run) sparse(h signal.Header) ([]*loss.Loss, error) {
+	all := make([]*loss.Loss, len(r.terms))
 	var problems []string
 	for i, t := range r.terms {
 		switch {

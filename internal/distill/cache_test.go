@@ -14,6 +14,7 @@ import (
 	"kdistill/internal/config"
 	"kdistill/internal/data"
 	"kdistill/internal/signal"
+	"kdistill/internal/teacher"
 )
 
 // cacheConfig is textConfig with a folder for a cache.
@@ -114,15 +115,15 @@ func TestCacheIsTheTeachers(t *testing.T) {
 		if err := course.speaker.Speak(context.Background(), b, func(int) bool { return true }, func(i int, z []float32) { logits[i] = append(logits[i], z...) }); err != nil {
 			t.Fatal(err)
 		}
-		for _, u := range utterances(b, false) {
-			s, found, _, err := reader.Find(u.key, u.mask)
+		for _, u := range teacher.Utterances(b, false) {
+			s, found, err := reader.Find(u.Key, u.Mask)
 			if err != nil || !found {
 				t.Fatalf("found %v, %v", found, err)
 			}
 			s.Rows(func(i int, row []byte) {
 				have := make([]float32, 64)
 				reader.DecodeAll(row, have)
-				for id, want := range logits[u.from+i] {
+				for id, want := range logits[u.From+i] {
 					if math.Float32bits(have[id]) != math.Float32bits(want) {
 						t.Fatalf("position %d, id %d: have %v, want %v", i, id, have[id], want)
 					}
@@ -177,7 +178,7 @@ func TestCourse(t *testing.T) {
 		for i := range tokens {
 			b.Positions[i] = int32(i)
 		}
-		for _, u := range utterances(b, false) {
+		for _, u := range teacher.Utterances(b, false) {
 			if err := c.add(context.Background(), b, u); err != nil {
 				t.Fatal(err)
 			}

@@ -132,6 +132,10 @@ func (r *run) accumulate(ctx context.Context, batch *data.Batch) (stepValues, er
 		if err != nil {
 			return v, err
 		}
+		for i, p := range losses.TeacherTail {
+			v.teacherTail += p
+			v.studentTail += losses.StudentTail[i]
+		}
 		for i := range r.terms {
 			sum := losses.Sum(i)
 			v.sums[i] += sum
@@ -145,8 +149,9 @@ func (r *run) accumulate(ctx context.Context, batch *data.Batch) (stepValues, er
 
 // stepValues are a step's sums of each term, and the documents where one was not finite.
 type stepValues struct {
-	sums []float64
-	bad  []int32
+	sums                     []float64
+	teacherTail, studentTail float64 // sums of the probability of ids that a cache has not kept
+	bad                      []int32
 }
 
 // note lists the documents of the positions whose value is not finite, each once.
@@ -168,6 +173,11 @@ func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float6
 		n := counted(batch, t)
 		s.Losses[r.config.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
 		s.Tokens = max(s.Tokens, n)
+	}
+	if r.cached != nil && !r.cached.Complete() && r.needsTeacher() {
+		n := float64(max(1, counted(batch, &graph.Term{Attended: r.cached.Attended})))
+		p, q := v.teacherTail/n, v.studentTail/n
+		s.TeacherTail, s.StudentTail = &p, &q
 	}
 	s.TokensPerSecond = float64(batch.Attended()) / max(took.Seconds(), 1e-9)
 	return s

@@ -16,6 +16,9 @@ func (r *run) loadData(ctx context.Context) error {
 	if r.teacher != nil {
 		load.Vocab = min(load.Vocab, r.teacher.Model.Info().Vocab)
 	}
+	if r.cached != nil && r.student.model.Info().Task != model.Classification {
+		load.Vocab = min(load.Vocab, r.cached.Vocab())
+	}
 	if err := SetTask(&load, r.student.model.Info()); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (f folder) claim(c *config.Config, o Options) error {
 
 // spare refuses to overwrite what the new run is made from.
 func (f folder) spare(c *config.Config) error {
-	inputs := []string{c.Teacher.Path, c.Student.Path}
+	inputs := []string{c.Teacher.Path, c.Teacher.Cache, c.Student.Path}
 	for _, source := range append(slices.Clone(c.Data.Train), c.Data.Eval...) {
 		inputs = append(inputs, source.Path)
 	}

@@ -137,6 +137,10 @@ func (r *run) write(s *session, name string, figures map[string]any) error {
 	if r.teacher != nil {
 		card.Teacher, card.TeacherHash = c.Teacher.Path, s.TeacherHash
 	}
+	if r.cached != nil {
+		h := r.cached.Reader.Header()
+		card.Teacher, card.TeacherHash = fmt.Sprintf("%s (kept on disk: %s)", h.Teacher.Path, h.Describe()), h.Teacher.Hash
+	}
 	for _, f := range c.Data.Train {
 		card.Data = append(card.Data, f.Path)
 	}
@@ -174,6 +178,9 @@ func describeLoss(c config.Loss, t *graph.Term) string {
 	}
 	for _, key := range sortedKeys(t.Loss.Params.Values) {
 		settings = append(settings, fmt.Sprintf("%s %g", key, t.Loss.Params.Values[key]))
+	}
+	if c.Tail != "" {
+		settings = append(settings, "tail "+c.Tail)
 	}
 	if t.Attended {
 		settings = append(settings, "at every token")

@@ -14,41 +14,6 @@ import (
 	"kdistill/internal/teacher"
 )
 
-// utterance is a sequence of a batch, and where it needs the teacher's rows.
-type utterance struct {
-	from, to int // positions of the batch
-	key      signal.Key
-	mask     signal.Mask
-}
-
-// utterances lists a batch's sequences.
-func utterances(b *data.Batch, attended bool) []utterance {
-	var all []utterance
-	for from, to := range b.Sequences() {
-		all = append(all, utterance{from, to, signal.KeyOf(b.Tokens[from:to], b.Types(from, to)), signal.NewMask(to-from, func(i int) bool {
-			return attended || b.Labels[from+i] != data.Ignore
-		})})
-	}
-	return all
-}
-
-// attended says whether some loss compares with the teacher where there is no label too.
-func (r *run) attended() bool {
-	for _, t := range r.terms {
-		if t.Loss.Teacher && t.Attended {
-			return true
-		}
-	}
-	return false
-}
-
-// once is a source of every sequence of the documents, each in a row of its own.
-func (r *run) once() (*data.Source, error) {
-	order := r.order
-	order.Packing, order.Shuffle, order.Epochs = false, false, 1
-	return data.NewSource(r.dataset, order)
-}
-
 // record runs the teacher over every sequence that the cache has not.
 func (r *run) record(ctx context.Context, w *signal.Writer) (err error) {
 	source, err := r.once()
@@ -67,7 +32,7 @@ func (r *run) record(ctx context.Context, w *signal.Writer) (err error) {
 		if err != nil {
 			return err
 		}
-		for _, u := range utterances(row, r.attended()) {
+		for _, u := range teacher.Utterances(row, r.attended()) {
 			if err := c.add(ctx, row, u); err != nil {
 				return err
 			}
@@ -85,16 +50,16 @@ type course struct {
 	w       *signal.Writer
 	length  int // of a row
 	batch   data.Batch
-	parts   []utterance
+	parts   []teacher.Utterance
 }
 
 // add takes in a sequence of a batch, if the cache hasn't got it. A full course is spoken to first.
-func (c *course) add(ctx context.Context, from *data.Batch, u utterance) error {
-	known := func(v utterance) bool { return v.key == u.key && slices.Equal(v.mask, u.mask) }
-	if c.w.Has(u.key, u.mask) || slices.ContainsFunc(c.parts, known) {
+func (c *course) add(ctx context.Context, from *data.Batch, u teacher.Utterance) error {
+	known := func(v teacher.Utterance) bool { return v.Key == u.Key && slices.Equal(v.Mask, u.Mask) }
+	if c.w.Has(u.Key, u.Mask) || slices.ContainsFunc(c.parts, known) {
 		return nil
 	}
-	if used := len(c.batch.Tokens) % c.length; used+u.to-u.from > c.length {
+	if used := len(c.batch.Tokens) % c.length; used+u.To-u.From > c.length {
 		c.pad(c.length - used)
 	}
 	if len(c.batch.Tokens) >= max(courseTokens, c.length) {
@@ -103,12 +68,12 @@ func (c *course) add(ctx context.Context, from *data.Batch, u utterance) error {
 		}
 	}
 	b, at := &c.batch, len(c.batch.Tokens)
-	b.Tokens = append(b.Tokens, from.Tokens[u.from:u.to]...)
-	b.Positions = append(b.Positions, from.Positions[u.from:u.to]...)
-	b.Segments = append(b.Segments, slices.Repeat([]int32{int32(len(c.parts))}, u.to-u.from)...)
-	b.TokenTypes = append(b.TokenTypes, from.Types(u.from, u.to)...)
+	b.Tokens = append(b.Tokens, from.Tokens[u.From:u.To]...)
+	b.Positions = append(b.Positions, from.Positions[u.From:u.To]...)
+	b.Segments = append(b.Segments, slices.Repeat([]int32{int32(len(c.parts))}, u.To-u.From)...)
+	b.TokenTypes = append(b.TokenTypes, from.Types(u.From, u.To)...)
 	b.TokenTypes = append(b.TokenTypes, make([]int32, len(b.Tokens)-len(b.TokenTypes))...)
-	u.from, u.to = at, len(b.Tokens)
+	u.From, u.To = at, len(b.Tokens)
 	c.parts = append(c.parts, u)
 	return nil
 }
@@ -136,11 +101,11 @@ func (c *course) speak(ctx context.Context) error {
 	var once sync.Once
 	err := c.speaker.Speak(ctx, b, func(i int) bool {
 		u := c.parts[b.Segments[i]]
-		return u.mask.Has(i - u.from)
+		return u.Mask.Has(i - u.From)
 	}, func(i int, logits []float32) {
 		u := c.parts[b.Segments[i]]
 		var err error
-		if rows[i], err = c.w.Encode(logits, u.key, i-u.from); err != nil {
+		if rows[i], err = c.w.Encode(logits, u.Key, i-u.From); err != nil {
 			once.Do(func() { failed = err })
 		}
 	})
@@ -152,12 +117,12 @@ func (c *course) speak(ctx context.Context) error {
 	}
 	for _, u := range c.parts {
 		var kept []signal.Row
-		for i := u.from; i < u.to; i++ {
-			if u.mask.Has(i - u.from) {
+		for i := u.From; i < u.To; i++ {
+			if u.Mask.Has(i - u.From) {
 				kept = append(kept, rows[i])
 			}
 		}
-		if err := c.w.Add(u.key, u.to-u.from, u.mask, kept); err != nil {
+		if err := c.w.Add(u.Key, u.To-u.From, u.Mask, kept); err != nil {
 			return err
 		}
 	}

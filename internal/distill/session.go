@@ -44,6 +44,9 @@ func (f folder) open(r *run, o Options) (*session, error) {
 	}
 	sum := sha256.Sum256(r.student.config)
 	s.StudentHash = hex.EncodeToString(sum[:])
+	if r.cached != nil {
+		s.TeacherHash = r.cached.Reader.Header().ID()
+	}
 	if r.teacher != nil {
 		var err error
 		if s.TeacherHash, err = r.teacher.Hash(); err != nil {

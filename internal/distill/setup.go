@@ -29,7 +29,8 @@ type run struct {
 	teacher *checkpoint.Pretrained // nil: no loss needs one
 	weights *model.Store           // the teacher's
 	live    *teacher.Live
-	exact   *teacher.Live // of evaluations: float32
+	exact   *teacher.Live   // of evaluations: float32
+	cached  *teacher.Cached // in place of a live teacher; nil: none
 	arena   graph.Arena
 
 	dataset       *data.Dataset
@@ -73,6 +74,9 @@ func prepare(ctx context.Context, c *config.Config, log io.Writer) (r *run, err 
 	if err := r.loadData(ctx); err != nil {
 		return r, err
 	}
+	if err := r.findRows(); err != nil {
+		return r, err
+	}
 	if err := r.plan(); err != nil {
 		return r, err
 	}
@@ -99,6 +103,9 @@ func (r *run) close() error {
 	if r.teacher != nil {
 		errs = append(errs, r.teacher.Close())
 	}
+	if r.cached != nil {
+		errs = append(errs, r.cached.Reader.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -114,7 +121,7 @@ func (r *run) makeTerms() error {
 		if err == nil {
 			err = lossKeys(t, l.Rows)
 		}
-		if err == nil && l.Teacher && r.config.Teacher.Path == "" {
+		if err == nil && l.Teacher && r.config.Teacher.Path == "" && r.config.Teacher.Cache == "" {
 			err = fmt.Errorf("loss %s compares with a teacher: set teacher.path", t.Name)
 		}
 		if err != nil {
@@ -178,7 +185,16 @@ func (r *run) needsTeacher() bool {
 
 func (r *run) openModels(ctx context.Context) error {
 	c := r.config
-	if c.Teacher.Path != "" {
+	var base *checkpoint.Pretrained // that the student may be made from
+	if c.Teacher.Cache != "" {
+		var err error
+		if base, err = r.openCache(ctx); err != nil {
+			return err
+		}
+		if base != nil {
+			defer base.Close() // it is not needed any more
+		}
+	} else if c.Teacher.Path != "" {
 		var err error
 		if r.teacher, err = checkpoint.OpenModel(c.Teacher.Path); err != nil {
 			return fmt.Errorf("teacher: %w", err)
@@ -192,8 +208,11 @@ func (r *run) openModels(ctx context.Context) error {
 			r.exact = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena}
 		}
 	}
+	if r.teacher != nil {
+		base = r.teacher
+	}
 	var err error
-	if r.student, err = newStudent(ctx, c, r.teacher); err != nil {
+	if r.student, err = newStudent(ctx, c, base); err != nil {
 		return err
 	}
 	if name, x := notFinite(r.student.flat, r.student.flat.Values); name != "" {
@@ -210,6 +229,11 @@ func (r *run) openModels(ctx context.Context) error {
 	}
 	for _, note := range r.student.model.Info().Notes {
 		r.say("note: student: %s", note)
+	}
+	if r.cached != nil {
+		if err := r.sameTokens(); err != nil {
+			return err
+		}
 	}
 	if r.teacher != nil {
 		warning, err := SameTokens(Tokens{r.teacher.Model.Info().Vocab, r.teacher.Tokenizer}, Tokens{r.student.model.Info().Vocab, r.student.tokenizer})
@@ -263,7 +287,11 @@ func (r *run) plan() error {
 		r.steps = r.source.Steps(c.Train.BatchSize)
 	}
 	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Features: r.features, Arena: &r.arena, BF16: r.bf16()}
-	if r.needsTeacher() {
+	switch {
+	case !r.needsTeacher():
+	case r.cached != nil:
+		r.objective.Recorded = r.cached
+	default:
 		r.objective.Teacher = r.live
 	}
 	if err := r.makeEvaluator(); err != nil {
@@ -317,6 +345,10 @@ func (r *run) describe() {
 	if r.teacher != nil {
 		t := r.teacher.Model.Info()
 		r.say("teacher: %s, %d layers, width %d, %s parameters", t.Type, t.Layers, t.Width, report.Count(int64(r.weights.Count())))
+	}
+	if r.cached != nil {
+		h := r.cached.Reader.Header()
+		r.say("teacher: %s (%s) in the cache %s: %s", h.Teacher.Path, h.Teacher.Type, r.config.Teacher.Cache, h.Describe())
 	}
 	r.say("data: %d documents, %s tokens in %d rows of up to %d (%.0f %% filled)", stats.Documents, report.Count(int64(stats.Tokens)), stats.Rows,
 		r.config.Data.SequenceLength, 100*stats.Fill)

@@ -108,7 +108,7 @@ func (r *run) checkTasks() error {
 		if !l.Teacher {
 			continue
 		}
-		if err := SameOutputs(r.teacher.Model.Info(), student); err != nil {
+		if err := SameOutputs(r.spoken(), student); err != nil {
 			return fmt.Errorf("loss %s: %w", t.Label(), err)
 		}
 	}
@@ -156,6 +156,9 @@ func (r *run) makeEvaluator() error {
 		return nil
 	}
 	if err := eval.Check(r.bestMetric(), info, compared != nil); err != nil {
+		if r.cached != nil {
+			err = fmt.Errorf("%w (evaluations need a live teacher: teacher.path without teacher.cache)", err)
+		}
 		return &config.Error{Problems: []string{"train.best_metric: " + err.Error()}}
 	}
 	var err error

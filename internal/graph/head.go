@@ -18,10 +18,11 @@ type Head struct {
 	Softcap float64 // 0: none
 }
 
-// Teacher is what a live teacher gives: its final hidden states as a leaf of the student's graph, and its head.
+// Teacher is what a live teacher gives: its final hidden states as a leaf of the student's graph, and its head. Or it is a Recording alone.
 type Teacher struct {
-	Hidden *Node // [N, D_t]
-	Head   Head
+	Hidden    *Node // [N, D_t]
+	Head      Head
+	Recording Recording
 }
 
 // Loss adds head and losses over the final hidden states [N, D]: a scalar node Σ_terms Scale · Σ_positions value, and where the per-position
@@ -37,6 +38,8 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 		l.logits = append(l.logits, i)
 		if t.Loss.Teacher && teacher == nil {
 			g.Fail(fmt.Errorf("loss %s: it compares with a teacher, and there is none", t.Loss.Name))
+		} else if partly := teacher != nil && teacher.Recording != nil && !teacher.Recording.Complete(); t.Loss.Teacher && t.Loss.Partly() != partly {
+			g.Fail(fmt.Errorf("loss %s: made for rows that are known in part: %v, the teacher's are: %v", t.Loss.Name, t.Loss.Partly(), partly))
 		}
 	}
 	for i, t := range terms {

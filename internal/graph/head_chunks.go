@@ -13,12 +13,14 @@ import (
 type chunks[F kernel.Float] struct {
 	*Losses
 	student, teacher     *projection[F] // teacher nil: none
+	recording            Recording      // in place of teacher; nil: none
 	train                bool
 	labelled, unlabelled *counting[F]
 	targets              []int // terms with a target, which count where there is a label
 
-	sizes []int // of the working memory's parts
-	spare sync.Pool
+	sizes []int       // of the working memory's parts
+	spare sync.Pool   // rows of the student's gradient
+	reads sync.Pool   // *recorded[F]
 	each  func(r int) // c.row, made once
 
 	// of the current chunk
@@ -32,10 +34,17 @@ type chunks[F kernel.Float] struct {
 func (c *chunks[F]) plan(n int) int {
 	s, t := c.student, c.teacher
 	perRow, ids := s.vocab, 0
-	if t != nil {
-		perRow += t.vocab
-		ids = t.vocab
+	whole := 0 // elements of the teacher's row
+	switch {
+	case t != nil:
+		ids, whole = t.vocab, t.vocab
+	case c.recording != nil:
+		if ids = c.recording.Vocab(); c.recording.Complete() {
+			whole = ids
+		}
+		c.reads.New = func() any { return new(recorded[F]) }
 	}
+	perRow += whole
 	c.chunk = min(n, max(headRows, headBudget/perRow/32*32))
 	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
 	for _, i := range c.logits {
@@ -51,8 +60,9 @@ func (c *chunks[F]) plan(n int) int {
 	if c.train {
 		c.sizes[0], c.sizes[3] = n*s.width, c.chunk*s.width
 	}
+	c.sizes[4] = c.chunk * whole
 	if t != nil {
-		c.sizes[4], c.sizes[5] = c.chunk*t.vocab, c.chunk*t.width
+		c.sizes[5] = c.chunk * t.width
 	}
 	total := 0
 	for _, size := range c.sizes {
@@ -108,19 +118,30 @@ func (c *chunks[F]) row(r int) {
 	if label < 0 {
 		terms = c.unlabelled
 	}
+	var kept *loss.Kept
+	if c.recording != nil && terms.compares {
+		if n := len(c.y) / c.chunk; n > 0 {
+			y = c.y[r*n : (r+1)*n]
+		}
+		read := c.reads.Get().(*recorded[F])
+		defer c.reads.Put(read)
+		read.read(c.recording, int(position), y)
+		kept = &read.kept
+	}
 	target := c.target(z, position, label)
 	values := c.values[r*len(c.logits):][:len(terms.terms)]
+	var p, q float64
 	switch {
 	case !c.train:
-		terms.sum.Row(values, nil, nil, z, y, label)
+		p, q = terms.sum.Row(values, nil, nil, z, y, kept, label)
 	case s.softcap == 0:
-		terms.sum.Row(values, z, terms.scales, z, y, label)
+		p, q = terms.sum.Row(values, z, terms.scales, z, y, kept, label)
 		if target != nil {
 			kernel.Add(z, z, target)
 		}
 	default: // the way back needs the logits
 		dz := c.spare.Get().(*[]F)
-		terms.sum.Row(values, *dz, terms.scales, z, y, label)
+		p, q = terms.sum.Row(values, *dz, terms.scales, z, y, kept, label)
 		if target != nil {
 			kernel.Add(*dz, *dz, target)
 		}
@@ -129,6 +150,9 @@ func (c *chunks[F]) row(r int) {
 	}
 	for j, i := range terms.terms {
 		c.Values[i][position] = values[j]
+	}
+	if c.TeacherTail != nil {
+		c.TeacherTail[position], c.StudentTail[position] = p, q
 	}
 }
 

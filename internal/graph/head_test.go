@@ -33,7 +33,8 @@ type headCase struct {
 	biased               bool // heads of both have a bias
 	teacher, teacherHead *Param
 	teacherBias          *Param
-	losses               *Losses // of the graph built last
+	recording            *rowsOnDisk // in place of the teacher
+	losses               *Losses     // of the graph built last
 }
 
 // newHeadCase has labels at some positions and padding at others. teacherVocab 0: no teacher.
@@ -89,6 +90,9 @@ func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
 	var teacher *Teacher
 	if c.teacherVocab > 0 {
 		teacher = &Teacher{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead, c.teacherBias, c.softcap}}
+	}
+	if c.recording != nil {
+		teacher = &Teacher{Recording: c.recording}
 	}
 	cost, c.losses = g.Loss(hidden, head, teacher, c.terms)
 	return cost
@@ -329,11 +333,15 @@ func (c *headCase) check(t *testing.T) {
 		if c.teacherVocab > 0 {
 			y = logitsOf(Head{c.teacherHead, c.teacherBias, c.softcap}, c.teacher.Value.Float64s()[i*teacherWidth:(i+1)*teacherWidth])
 		}
+		var kept *loss.Kept
+		if c.recording != nil {
+			y, kept = c.recording.at(i)
+		}
 		dz := make([]float64, c.vocab)
 		for k, term := range c.terms {
 			want := 0.0
 			if label := c.feed.Labels[i]; label >= 0 || term.Attended && c.feed.Attended[i] != 0 {
-				want = termValue(term, dz, z, y, i, int(label))
+				want = termValue(term, dz, z, y, kept, i, int(label))
 			}
 			if have := c.losses.Values[k][i]; math.Abs(have-want) > 1e-13 {
 				t.Errorf("term %d, position %d: have %v, want %v", k, i, have, want)
@@ -370,12 +378,20 @@ func (c *headCase) check(t *testing.T) {
 }
 
 // termValue is a term over the ids that both models have.
-func termValue(term *Term, dz, z, y []float64, at, label int) float64 {
+func termValue(term *Term, dz, z, y []float64, kept *loss.Kept, at, label int) float64 {
 	if term.Loss.Target {
 		return term.Loss.Row64(dz, term.Scale, z, []float64{float64(term.Targets[at])}, label)
 	}
 	if !term.Loss.Teacher {
 		return term.Loss.Row64(dz, term.Scale, z, nil, label)
+	}
+	if term.Loss.Partly() {
+		values, grad := []float64{0}, make([]float64, len(z))
+		loss.NewSum[float64]([]*loss.Loss{term.Loss}, len(z), recordedVocab).Row(values, grad, []float64{term.Scale}, z, nil, kept, label)
+		for i, g := range grad {
+			dz[i] += g
+		}
+		return values[0]
 	}
 	n := min(len(z), len(y))
 	return term.Loss.Row64(dz[:n], term.Scale, z[:n], y[:n], label)

@@ -22,6 +22,9 @@ type Losses struct {
 	Terms []*Term
 	// Values holds each term's value at each position after a run, [terms][N]; 0 where the term doesn't count.
 	Values [][]float64
+	// TeacherTail and StudentTail hold the probability of the ids that a recording has not kept at each position where a term compares, 0 elsewhere; nil where
+	// rows are whole.
+	TeacherTail, StudentTail []float64
 
 	logits []int   // the terms on logits
 	rows   []int32 // positions that some of them counts
@@ -36,7 +39,12 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 	n := g.Rows()
 	operands := []*Node{g.Inputs.Labels, g.Inputs.Attended}
 	c := &chunks[F]{Losses: l, student: newProjection[F](g, hidden, head, &operands)}
-	if teacher != nil {
+	if teacher != nil && teacher.Recording != nil {
+		c.recording = teacher.Recording
+		if !c.recording.Complete() {
+			l.TeacherTail, l.StudentTail = make([]float64, n), make([]float64, n)
+		}
+	} else if teacher != nil {
 		c.teacher = newProjection[F](g, teacher.Hidden, teacher.Head, &operands)
 	}
 	if g.err != nil {
@@ -54,6 +62,8 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 		for _, i := range l.logits {
 			clear(l.Values[i])
 		}
+		clear(l.TeacherTail)
+		clear(l.StudentTail)
 		c.run(working[F](o), in)
 		setScalar(out, l.total(l.logits))
 	}
@@ -111,9 +121,10 @@ func (l *Losses) Sum(term int) float64 {
 
 // counting are the terms on logits that count a position with a label, or without one.
 type counting[F kernel.Float] struct {
-	sum    *loss.Sum[F]
-	terms  []int
-	scales []float64
+	sum      *loss.Sum[F]
+	terms    []int
+	scales   []float64
+	compares bool // some read the teacher's row
 }
 
 func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *counting[F] {
@@ -122,6 +133,7 @@ func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *c
 	for _, i := range l.logits {
 		if t := l.Terms[i]; !t.Loss.Target && (label || t.Attended) {
 			c.terms, losses = append(c.terms, i), append(losses, t.Loss)
+			c.compares = c.compares || t.Loss.Teacher
 		}
 	}
 	c.sum, c.scales = loss.NewSum[F](losses, student, teacher), make([]float64, len(losses))

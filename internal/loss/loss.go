@@ -70,7 +70,8 @@ type Loss struct {
 	Params Params
 	Row32  Row[float32]
 	Row64  Row[float64]
-	form   *form // how Sum evaluates it, nil: by its Row
+	form   *form   // how Sum evaluates it, nil: by its Row
+	sparse *sparse // of a loss on rows of which a part is known; nil: they are whole
 }
 
 // entry is a registered loss: how its rows are made, and its definition once more for Check.

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"kdistill/internal/kernel"
 	"kdistill/internal/suggest"
 )
 
@@ -30,19 +29,6 @@ func Tails() []string {
 	return []string{TailBucket, TailRaw, TeacherRenormalized, BothRenormalized}
 }
 
-// SparseRow is Row for a teacher's row of which a part is known. It also returns P and Q at the loss's temperature. Ids beyond the student's
-// row are dropped. student is written to meanwhile, and restored.
-type SparseRow[F kernel.Float] func(grad []F, scale F, student []F, teacher *Kept) (value, p, q F)
-
-// Sparse is a loss on rows of which a part is known.
-type Sparse struct {
-	Row32 SparseRow[float32]
-	Row64 SparseRow[float64]
-	// Approximate: the loss's temperature is not that of the rows. What P is at another one hangs on each id of the tail: they are taken to be
-	// equally likely, which makes P the largest possible at a higher temperature.
-	Approximate bool
-}
-
 // SparseParams say what is kept of the teacher's rows.
 type SparseParams struct {
 	Tail        string  // one of Tails; "": the default
@@ -51,25 +37,33 @@ type SparseParams struct {
 	Sampled     bool    // LogProbs are those of an unbiased sample, which has no tail
 }
 
-// Sparse returns the loss on kept rows, or why its definition forbids that.
-func (l *Loss) Sparse(s SparseParams) (*Sparse, error) {
+// sparse is what makes a loss one on kept rows.
+type sparse struct {
+	SparseParams
+	entropy bool // the value leaves the teacher's entropy out, which is known better than the sample tells
+	row32   Row[float32]
+	row64   Row[float64]
+	point   point
+}
+
+// Sparse returns the loss on kept rows, which Sum evaluates and no Row does; or why its definition forbids that.
+func (l *Loss) Sparse(s SparseParams) (*Loss, error) {
 	if s.Tail == "" {
 		s.Tail = TailBucket
 	}
-	point, name, inner := points[l.Name], l.Name, Params{Values: l.Params.Values, Choices: l.Params.Choices}
-	approximate := l.Params.Temperature != s.Temperature
+	of, name, inner := points[l.Name], l.Name, Params{Values: l.Params.Values, Choices: l.Params.Choices}
 	switch {
-	case point == nil:
+	case of == nil:
 		return nil, fmt.Errorf("loss %s needs the teacher's whole row%s", l.Name, wholeRow[l.Name])
 	case !slices.Contains(Tails(), s.Tail):
 		return nil, suggest.Unknown("tail", s.Tail, Tails())
-	case s.Tail == TeacherRenormalized && math.IsInf(first(point(l.Params.Values)(math.Inf(-1), 0)), 0):
+	case s.Tail == TeacherRenormalized && math.IsInf(first(of(l.Params.Values)(math.Inf(-1), 0)), 0):
 		return nil, fmt.Errorf("loss %s is infinite where the teacher's probability is 0, which tail %s gives to every id that is not kept", l.Name, s.Tail)
 	case s.Sampled && s.Tail != TailBucket:
 		return nil, fmt.Errorf("tail %s: draws estimate the whole distribution, and have no tail", s.Tail)
 	case s.Sampled && l.Name != "forward_kl" && l.Name != "soft_cross_entropy":
 		return nil, fmt.Errorf("loss %s is not linear in the teacher's probabilities: draws in their place would bias its gradient; use forward_kl or soft_cross_entropy, or top_k", l.Name)
-	case s.Sampled && approximate:
+	case s.Sampled && s.Temperature != l.Params.Temperature:
 		return nil, fmt.Errorf("loss %s has temperature %g: the draws were made at %g, and tell nothing of another one", l.Name, l.Params.Temperature, s.Temperature)
 	case s.Sampled:
 		name, inner = "soft_cross_entropy", Params{}
@@ -78,7 +72,18 @@ func (l *Loss) Sparse(s SparseParams) (*Sparse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sparse{sparseOf(l, s, reduced.Row32), sparseOf(l, s, reduced.Row64), approximate}, nil
+	out := &Loss{Definition: l.Definition, Params: l.Params}
+	out.sparse = &sparse{s, s.Sampled && l.Name == "forward_kl", reduced.Row32, reduced.Row64, of(l.Params.Values)}
+	return out, nil
+}
+
+// Partly says that the loss is one on kept rows.
+func (l *Loss) Partly() bool { return l.sparse != nil }
+
+// Approximate says that a loss on kept rows has another temperature than the rows. What P is there hangs on each id of the tail: they are taken to be equally
+// likely, which makes P the largest possible at a higher temperature.
+func (l *Loss) Approximate() bool {
+	return l.sparse != nil && l.sparse.Temperature != l.Params.Temperature
 }
 
 // wholeRow says why some losses need it.

@@ -3,138 +3,201 @@ package loss
 import (
 	"math"
 	"slices"
-	"sync"
 
 	"kdistill/internal/kernel"
 )
 
-// reduced is a position in the small vocabulary of the kept ids and, as the last one, the tail.
+// reduced is a position in the small vocabulary of the kept ids and, as the last one, the tail. There the student's logits are z_i/T and log Σ e^(z_j/T) over
+// the tail, a loss is its ordinary row at T = 1, and the gradient of the tail goes to its ids in proportion to q_j.
 type reduced[F kernel.Float] struct {
-	ids     []int32
-	z       []F // the student's logits of ids
-	q, p, g []F // of ids and tail: logits of student and teacher at the loss's temperature, and the gradient
-	top     F   // the student's tail, as of kernel.MaxExpSum
-	sum     F
+	ids      []int32
+	z        []F  // the student's logits of ids
+	q, p, g  []F  // of ids and tail: logits of student and teacher at the loss's temperature, and the gradient
+	tailed   bool // the student has a tail
+	top, sum F    // of q, as of kernel.MaxExpSum
 }
 
 // nothing is the log-probability of what has none: finite, and e^ of it is 0.
 const nothing = -1e4
 
-// sparseOf calls the loss's row at T = 1 on the reduced vocabulary, where the student's logits are z_i/T and log Σ e^(z_j/T) over the tail,
-// and maps the gradient back: that of the tail to its ids in proportion to q_j.
-func sparseOf[F kernel.Float](l *Loss, s SparseParams, row Row[F]) SparseRow[F] {
-	pool := sync.Pool{New: func() any { return new(reduced[F]) }}
-	inverse, t2 := F(1/l.Params.Temperature), F(1)
-	if l.Params.T2Scaling {
-		t2 = F(l.Params.Temperature * l.Params.Temperature)
-	}
-	power := F(s.Temperature / l.Params.Temperature)
-	entropy := s.Sampled && l.Name == "forward_kl"
-	point := points[l.Name](l.Params.Values)
-	return func(grad []F, scale F, student []F, kept *Kept) (value, p, q F) {
-		w := pool.Get().(*reduced[F])
-		defer pool.Put(w)
-		w.setTeacher(kept, len(student), power, s.Vocabulary)
-		w.setStudent(student, inverse)
-		defer w.restore(student)
-		n := len(w.ids)
-		q = w.tail(w.q)
-		if !s.Sampled {
-			p = w.tail(w.p)
+// mask notes the kept ids that the student has, and takes them out of its row: they become -Inf.
+func (r *reduced[F]) mask(student []F, kept *Kept) {
+	r.ids, r.z = r.ids[:0], r.z[:0]
+	for i, id := range kept.IDs {
+		if int(id) < len(student) && !masked(kept.LogProbs[i]) {
+			r.ids, r.z = append(r.ids, id), append(r.z, student[id])
+			student[id] = F(math.Inf(-1))
 		}
-		if s.Sampled || s.Tail == TeacherRenormalized {
-			w.p[n] = nothing
-		}
-		if s.Tail != BothRenormalized && w.sum > 0 {
-			n++
-		}
-		if n == 0 {
-			return 0, p, q
-		}
-		var g []F
-		if grad != nil {
-			g = slices.Grow(w.g[:0], n)[:n]
-			clear(g)
-			w.g = g
-		}
-		scale *= inverse * t2
-		value = row(g, scale, w.q[:n], w.p[:n], -1)
-		if entropy {
-			value -= F(kept.Entropy)
-		}
-		if s.Tail == TailRaw && n > len(w.ids) {
-			value -= w.drop(g, scale, point)
-		}
-		if grad == nil {
-			return t2 * value, p, q
-		}
-		for i, id := range w.ids {
-			grad[id] += g[i]
-		}
-		if n > len(w.ids) { // the kept ids are -Inf in student by now
-			kernel.AxpySoftmax(grad, student, inverse, w.top, g[n-1]/w.sum)
-		}
-		return t2 * value, p, q
 	}
 }
 
-// setTeacher reads the kept ids that are below vocab, at the loss's temperature: at another one than the rows' up to a constant, and with a tail of equally
-// likely ids.
-func (w *reduced[F]) setTeacher(kept *Kept, vocab int, power F, teacherVocab int) {
-	w.ids, w.p = w.ids[:0], w.p[:0]
+// restore undoes mask.
+func (r *reduced[F]) restore(student []F) {
+	for i, id := range r.ids {
+		student[id] = r.z[i]
+	}
+}
+
+// setStudent makes q from the kept logits and from the tail's, of which rest is log Σ e^(z_j/T), and returns that of all ids.
+func (r *reduced[F]) setStudent(unit, rest float64) (logZ float64) {
+	high := max(rest, unit*float64(kernel.Max(r.z))) // large logits would swallow what tells them apart
+	r.q = slices.Grow(r.q[:0], len(r.z)+1)
+	for _, z := range r.z {
+		r.q = append(r.q, F(unit*float64(z)-high))
+	}
+	r.tailed = !math.IsInf(rest, -1)
+	r.q = append(r.q, F(max(rest-high, nothing)))
+	n := len(r.q)
+	if !r.tailed {
+		n--
+	}
+	r.top, r.sum = kernel.MaxExpSum(r.q[:n], 1)
+	return high + float64(r.top) + math.Log(float64(r.sum))
+}
+
+// setTeacher makes p. At another temperature than the rows' it is known up to a constant, with a tail of equally likely ids.
+func (r *reduced[F]) setTeacher(student int, kept *Kept, s *sparse, temperature float64) {
+	power := s.Temperature / temperature
+	r.p = slices.Grow(r.p[:0], len(r.ids)+1)
 	for i, id := range kept.IDs {
-		if log := F(kept.LogProbs[i]); int(id) < vocab && !masked(log) {
-			w.ids, w.p = append(w.ids, id), append(w.p, power*log)
+		if log := kept.LogProbs[i]; int(id) < student && !masked(log) {
+			r.p = append(r.p, F(power*float64(log)))
 		}
 	}
-	tail := max(F(kept.Tail), nothing)
-	if others := teacherVocab - len(kept.IDs); power != 1 && others > 0 && tail > nothing {
-		spread := F(math.Log(float64(others)))
+	tail := max(float64(kept.Tail), nothing)
+	if others := s.Vocabulary - len(kept.IDs); power != 1 && others > 0 && tail > nothing {
+		spread := math.Log(float64(others))
 		tail = spread + power*(tail-spread)
 	}
-	w.p = append(w.p, tail)
+	r.p = append(r.p, F(tail))
 }
 
-// setStudent takes the kept ids out of the student's row, where they become -Inf, and sums up the rest.
-func (w *reduced[F]) setStudent(student []F, inverse F) {
-	w.z, w.q = w.z[:0], w.q[:0]
-	for _, id := range w.ids {
-		w.z = append(w.z, student[id])
-		student[id] = F(math.Inf(-1))
+// value evaluates a loss, at first T² left out, and adds scale times its gradient to g (nil: none).
+func (r *reduced[F]) value(s *sparse, g []F, scale F, kept *Kept) F {
+	k := len(r.ids)
+	n, tail := k, r.p[k]
+	if s.Tail != BothRenormalized && r.tailed {
+		n++
 	}
-	w.top, w.sum = kernel.MaxExpSum(student, inverse)
-	high := max(w.top, inverse*kernel.Max(w.z)) // large logits would swallow the sum's
-	for _, z := range w.z {
-		w.q = append(w.q, inverse*z-high)
+	if n == 0 {
+		return 0
 	}
-	tail := F(nothing)
-	if w.sum > 0 {
-		tail = max(w.top-high+F(math.Log(float64(w.sum))), nothing)
+	if s.Sampled || s.Tail == TeacherRenormalized {
+		r.p[k] = nothing
 	}
-	w.q = append(w.q, tail)
-}
-
-func (w *reduced[F]) restore(student []F) {
-	for i, id := range w.ids {
-		student[id] = w.z[i]
+	if g != nil {
+		g = g[:n]
 	}
-}
-
-// tail is the probability of the last entry.
-func (w *reduced[F]) tail(x []F) F {
-	top, sum := kernel.MaxExpSum(x, 1)
-	return F(math.Exp(float64(x[len(x)-1]-top))) / sum
+	row, ok := any(s.row32).(Row[F])
+	if !ok {
+		row = any(s.row64).(Row[F])
+	}
+	value := row(g, scale, r.q[:n], r.p[:n], -1)
+	r.p[k] = tail
+	if s.entropy {
+		value -= F(kept.Entropy)
+	}
+	if s.Tail == TailRaw && n > k {
+		value -= r.drop(s.point, g, scale)
+	}
+	return value
 }
 
 // drop returns what the tail adds to a sum over ids, and takes its gradient off g: ∂log Q/∂s_i = 1[i is the tail] − q_i.
-func (w *reduced[F]) drop(g []F, scale F, point point) F {
-	n := len(w.q) - 1
-	topP, sumP := kernel.MaxExpSum(w.p, 1)
-	topQ, sumQ := kernel.MaxExpSum(w.q, 1)
-	value, slope := point(float64(w.p[n]-topP)-math.Log(float64(sumP)), float64(w.q[n]-topQ)-math.Log(float64(sumQ)))
+func (r *reduced[F]) drop(at point, g []F, scale F) F {
+	k := len(r.ids)
+	top, sum := kernel.MaxExpSum(r.p, 1)
+	value, slope := at(float64(r.p[k]-top)-math.Log(float64(sum)), float64(r.q[k]-r.top)-math.Log(float64(r.sum)))
 	if g != nil {
-		kernel.AxpySoftmax(g, w.q, 1, topQ, scale*F(slope)/sumQ)
-		g[n] -= scale * F(slope)
+		kernel.AxpySoftmax(g, r.q, 1, r.top, scale*F(slope)/r.sum)
+		g[k] -= scale * F(slope)
 	}
 	return F(value)
+}
+
+// tails are the teacher's and the student's probability of the tail.
+func (r *reduced[F]) tails(s *sparse) (p, q float64) {
+	k := len(r.ids)
+	if !s.Sampled {
+		top, sum := kernel.MaxExpSum(r.p, 1)
+		p = math.Exp(float64(r.p[k]-top)) / float64(sum)
+	}
+	if r.tailed {
+		q = math.Exp(float64(r.q[k]-r.top)) / float64(r.sum)
+	}
+	return p, q
+}
+
+// sparseGroup is group for losses on kept rows, and those on labels at the same temperature.
+func (s *Sum[F]) sparseGroup(g *group, w *sumWork[F], values []float64, grad []F, add bool, scales []float64, z []F, kept *Kept, label int) (p, q float64) {
+	all := len(z)
+	z = z[:min(all, s.teacher)]
+	r := &w.reduced
+	r.mask(z, kept)
+	m := newMoments[F](g.temperature)
+	for b := range blocks(len(z)) {
+		from, to := span(b, len(z))
+		m.add(w.q[from:to], nil, z[from:to], nil, false)
+		w.refQ[b] = m.z.ref
+	}
+	r.restore(z)
+	st := statistics{logZ: r.setStudent(m.unit(), m.z.log())}
+	r.setTeacher(len(z), kept, s.losses[g.sparse[0]].sparse, g.temperature)
+	p, q = r.tails(s.losses[g.sparse[0]].sparse)
+	var total slope
+	if g.labels && label >= 0 {
+		st.label = m.unit() * float64(z[label])
+	}
+	for _, i := range g.members {
+		l := s.losses[i]
+		value, slope := l.form.value(st, label)
+		values[i] = l.factor() * value
+		if grad != nil {
+			total.add(slope, l.factor()*scales[i]/g.temperature)
+		}
+	}
+	var ofReduced []F
+	if grad != nil {
+		ofReduced = slices.Grow(r.g[:0], len(r.q))[:len(r.q)]
+		clear(ofReduced)
+		r.g = ofReduced
+	}
+	for _, i := range g.sparse {
+		l, scale := s.losses[i], F(0)
+		if grad != nil {
+			scale = F(l.factor() * scales[i] / g.temperature)
+		}
+		values[i] = l.factor() * float64(r.value(l.sparse, ofReduced, scale, kept))
+	}
+	if grad == nil {
+		return p, q
+	}
+	k := len(r.ids)
+	kernel.AxpySoftmax(ofReduced[:k], r.q[:k], 1, r.top, F(total.student)/r.sum)
+	ofTail := total.student*q + float64(ofReduced[k])
+	for b := range blocks(len(z)) { // the kept ids are 0 in w.q
+		from, to := span(b, len(z))
+		out := grad[from:to]
+		if add {
+			out = w.block[:to-from]
+		}
+		if r.tailed {
+			kernel.Scale(out, w.q[from:to], F(ofTail*m.z.factor(w.refQ[b])))
+		} else {
+			clear(out)
+		}
+		if add {
+			kernel.Add(grad[from:to], grad[from:to], out)
+		}
+	}
+	for i, id := range r.ids {
+		grad[id] += ofReduced[i]
+	}
+	if total.label != 0 {
+		grad[label] += F(total.label)
+	}
+	if !add {
+		clear(grad[len(z):all])
+	}
+	return p, q
 }

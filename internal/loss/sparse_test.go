@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kdistill/internal/kernel"
 )
 
 // losses_sparse.json: PyTorch's values and autograd gradients of every loss with every policy, at the rows' temperature and at others; and of draws.
@@ -51,8 +53,8 @@ func TestSparseGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Approximate != (c.Rows != c.Temperature) {
-			t.Errorf("%s: approximate is %v", c.Loss, s.Approximate)
+		if s.Approximate() != (c.Rows != c.Temperature) {
+			t.Errorf("%s: approximate is %v", c.Loss, s.Approximate())
 		}
 		seen[c.Loss+" "+c.Tail] = true
 		k := file.Kept[slices.IndexFunc(file.Kept, func(k struct {
@@ -131,7 +133,7 @@ func TestSparseGoldenTop2(t *testing.T) {
 		mean, n := 0.0, float64(len(student))
 		for i := range student {
 			gradient := make([]float64, len(student[i]))
-			value, _, _ := s.Row64(gradient, 1/n, student[i], topOf(teacher[i], 2, c.T))
+			value, _, _ := onKept(t, s, gradient, 1/n, student[i], topOf(teacher[i], 2, c.T))
 			mean += value / n
 			for j, want := range c.Gradient[i] {
 				near(t, c.Loss+" gradient", gradient[j], want, 1e-7)
@@ -144,26 +146,33 @@ func TestSparseGoldenTop2(t *testing.T) {
 	}
 }
 
+// onKept evaluates one loss on a kept row: the gradient is set. The student's row must come back as it was.
+func onKept[F kernel.Float](t testing.TB, l *Loss, grad []F, scale float64, student []F, kept *Kept) (value, p, q float64) {
+	t.Helper()
+	s, values, before := NewSum[F]([]*Loss{l}, len(student), l.sparse.Vocabulary), []float64{0}, slices.Clone(student)
+	p, q = s.Row(values, grad, []float64{scale}, student, nil, kept, -1)
+	if !slices.Equal(student, before) {
+		t.Errorf("%s: the student's row was not restored", l.Name)
+	}
+	return values[0], p, q
+}
+
 // sparseNear compares value and gradient in both types.
-func sparseNear(t *testing.T, what string, s *Sparse, student []float64, kept *Kept, value float64, want []float64) {
+func sparseNear(t *testing.T, what string, l *Loss, student []float64, kept *Kept, value float64, want []float64) {
 	t.Helper()
 	gradient, gradient32 := make([]float64, len(student)), make([]float32, len(student))
-	z, z32 := slices.Clone(student), narrow(student)
-	have, _, _ := s.Row64(gradient, 1, z, kept)
+	have, _, _ := onKept(t, l, gradient, 1, slices.Clone(student), kept)
 	near(t, what, have, value, 1e-12)
-	have32, _, _ := s.Row32(gradient32, 1, z32, kept)
-	near(t, what+" float32", float64(have32), value, 3e-6)
+	have32, _, _ := onKept(t, l, gradient32, 1, narrow(student), kept)
+	near(t, what+" float32", have32, value, 3e-6)
 	for j := range want {
 		near(t, what+" gradient", gradient[j], want[j], 1e-12)
 		near(t, what+" gradient float32", float64(gradient32[j]), want[j], 5e-6)
 	}
-	if !slices.Equal(z, student) || !slices.Equal(z32, narrow(student)) {
-		t.Errorf("%s: the student's row was not restored", what)
-	}
 }
 
 // sparseVariants calls f for every loss and policy that go together.
-func sparseVariants(t *testing.T, f func(t *testing.T, e entry, l *Loss, s *Sparse, p SparseParams)) {
+func sparseVariants(t *testing.T, f func(t *testing.T, e entry, l, s *Loss, p SparseParams)) {
 	variants(t, func(t *testing.T, e entry, l *Loss) {
 		if points[l.Name] == nil {
 			return
@@ -248,14 +257,14 @@ func sparseDefinition(e entry, l *Loss, s SparseParams, student []float64, kept 
 
 // Value against the policy written out, gradient against its central differences, and both tails.
 func TestSparseGradient(t *testing.T) {
-	sparseVariants(t, func(t *testing.T, e entry, l *Loss, s *Sparse, p SparseParams) {
+	sparseVariants(t, func(t *testing.T, e entry, l, s *Loss, p SparseParams) {
 		r := rand.New(rand.NewPCG(7, 9))
 		for _, k := range []int{1, 5, 59} {
 			student, kept := normal(r, p.Vocabulary, 2), topOf(normal(r, p.Vocabulary, 2), k, p.Temperature)
 			gradient := make([]float64, len(student))
-			value, tailP, tailQ := s.Row64(gradient, 1, student, kept)
+			value, tailP, tailQ := onKept(t, s, gradient, 1, student, kept)
 			near(t, "value", value, sparseDefinition(e, l, p, student, kept), 1e-11)
-			if again, _, _ := s.Row64(nil, 0, student, kept); again != value {
+			if again, _, _ := onKept[float64](t, s, nil, 0, student, kept); again != value {
 				t.Errorf("value: have %v without grad, want %v", again, value)
 			}
 			moved := slices.Clone(student)
@@ -275,11 +284,13 @@ func TestSparseGradient(t *testing.T) {
 			if p.Temperature == l.Params.Temperature {
 				near(t, "the teacher's tail", tailP, math.Exp(float64(kept.Tail)), 1e-6)
 			}
-			// scale multiplies the gradient alone, which is added
-			sum := slices.Clone(gradient)
-			s.Row64(sum, 0.5, student, kept)
-			for i := range sum {
-				near(t, "sum", sum[i], 1.5*gradient[i], 1e-12)
+			// scale multiplies the gradient alone
+			half := slices.Repeat([]float64{nan}, len(student))
+			if again, _, _ := onKept(t, s, half, 0.5, student, kept); again != value {
+				t.Errorf("value: have %v with scale 0.5, want %v", again, value)
+			}
+			for i := range half {
+				near(t, "half the gradient", half[i], gradient[i]/2, 1e-12)
 			}
 		}
 	})
@@ -300,7 +311,7 @@ func TestTailBucketIsBounded(t *testing.T) {
 			student, teacher := normal(r, 40, 2), normal(r, 40, 2)
 			whole, last := l.Row64(nil, 0, student, teacher, 0), 0.0
 			for _, k := range []int{1, 2, 4, 16, 39, 40} {
-				value, _, _ := s.Row64(nil, 0, student, topOf(teacher, k, l.Params.Temperature))
+				value, _, _ := onKept[float64](t, s, nil, 0, student, topOf(teacher, k, l.Params.Temperature))
 				if value > whole+1e-6 || value < last-1e-6 {
 					t.Errorf("k %d: have %v, want from %v, that of fewer ids, to %v", k, value, last, whole)
 				}
@@ -313,7 +324,7 @@ func TestTailBucketIsBounded(t *testing.T) {
 
 // Logits of ±1e4, masked ids, ids that the student has not, and rows without a tail give finite numbers.
 func TestSparseExtremes(t *testing.T) {
-	sparseVariants(t, func(t *testing.T, _ entry, l *Loss, s *Sparse, p SparseParams) {
+	sparseVariants(t, func(t *testing.T, _ entry, l, s *Loss, p SparseParams) {
 		minus := math.Inf(-1)
 		all := func(f func(i int) float64) []float64 {
 			z := make([]float64, 60)
@@ -359,12 +370,12 @@ func TestSparseExtremes(t *testing.T) {
 			"no tail":                   {flat[:2], &Kept{IDs: []int32{0, 1}, LogProbs: []float32{-0.7, -0.7}, Tail: float32(minus)}},
 		} {
 			gradient, gradient32 := make([]float64, len(x.student)), make([]float32, len(x.student))
-			value, tp, tq := s.Row64(gradient, 1, slices.Clone(x.student), x.kept)
-			value32, tp32, tq32 := s.Row32(gradient32, 1, narrow(x.student), x.kept)
-			if bad := value + tp + tq + float64(value32+tp32+tq32); math.IsNaN(bad) || math.IsInf(bad, 0) {
+			value, tp, tq := onKept(t, s, gradient, 1, slices.Clone(x.student), x.kept)
+			value32, tp32, tq32 := onKept(t, s, gradient32, 1, narrow(x.student), x.kept)
+			if bad := value + tp + tq + value32 + tp32 + tq32; math.IsNaN(bad) || math.IsInf(bad, 0) {
 				t.Errorf("%s: have %v %v %v, %v %v %v", what, value, tp, tq, value32, tp32, tq32)
 			}
-			near(t, what+" in float32", float64(value32), value, 1e-3)
+			near(t, what+" in float32", value32, value, 1e-3)
 			for i := range gradient {
 				if math.IsNaN(gradient[i]) || math.IsInf(gradient[i], 0) || math.Abs(gradient[i]-float64(gradient32[i])) > 1e-3*(1+math.Abs(gradient[i])) {
 					t.Errorf("%s: gradient %d is %v, in float32 %v", what, i, gradient[i], gradient32[i])
@@ -422,19 +433,65 @@ func TestSparseRefuses(t *testing.T) {
 	}
 }
 
+// Losses on kept rows, on labels and at other temperatures together are the sum of what each is alone.
+func TestSparseTogether(t *testing.T) {
+	sparse := func(name string, p Params) *Loss {
+		l, err := New(name, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Teacher {
+			if l, err = l.Sparse(SparseParams{Temperature: 1, Vocabulary: 2000}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return l
+	}
+	forward, reverse := sparse("forward_kl", Params{}), sparse("reverse_kl", Params{})
+	warm, entropy := sparse("forward_kl", Params{Temperature: 2, T2Scaling: true}), sparse("cross_entropy", Params{})
+	smooth := sparse("cross_entropy", Params{Values: map[string]float64{"label_smoothing": 0.1}})
+	r := rand.New(rand.NewPCG(6, 9))
+	for _, losses := range [][]*Loss{{forward, entropy}, {entropy, forward, reverse}, {warm, entropy}, {entropy, warm, forward}, {smooth, forward}, {entropy, smooth, warm, reverse}} {
+		for _, ids := range []int{1500, 2000, 2100} { // fewer than the teacher's, as many, more
+			student, kept := normal(r, ids, 2), topOf(normal(r, 2000, 2), 30, 1)
+			var scales, want []float64
+			sum := make([]float64, ids)
+			for range losses {
+				scales = append(scales, r.Float64())
+			}
+			for i, l := range losses {
+				alone, values := make([]float64, ids), []float64{0}
+				NewSum[float64]([]*Loss{l}, ids, 2000).Row(values, alone, scales[i:i+1], student, nil, kept, 7)
+				want = append(want, values[0])
+				for j, g := range alone {
+					sum[j] += g
+				}
+			}
+			values, grad := make([]float64, len(losses)), slices.Clone(student)
+			NewSum[float64](losses, ids, 2000).Row(values, grad, scales, grad, nil, kept, 7) // in place
+			for i := range values {
+				near(t, losses[i].Name, values[i], want[i], 1e-13)
+			}
+			for j := range sum {
+				near(t, fmt.Sprintf("gradient %d", j), grad[j], sum[j], 1e-13)
+			}
+		}
+	}
+}
+
 // A call allocates nothing.
 func TestSparseAllocates(t *testing.T) {
 	l, err := New("forward_kl", Params{Temperature: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := l.Sparse(SparseParams{Temperature: 2, Vocabulary: 60})
-	if err != nil {
+	if l, err = l.Sparse(SparseParams{Temperature: 2, Vocabulary: 60}); err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(5, 9))
 	student, gradient, kept := narrow(normal(r, 60, 2)), make([]float32, 60), topOf(normal(r, 60, 2), 8, 2)
-	if n := testing.AllocsPerRun(100, func() { s.Row32(gradient, 1, student, kept) }); n > 0.5 {
+	s, values := NewSum[float32]([]*Loss{l}, 60, 60), []float64{0}
+	if n := testing.AllocsPerRun(100, func() { s.Row(values, gradient, []float64{1}, student, nil, kept, -1) }); n > 0 {
 		t.Errorf("have %v allocations, want none", n)
 	}
 }

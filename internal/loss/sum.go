@@ -20,10 +20,11 @@ type Sum[F kernel.Float] struct {
 type group struct {
 	temperature float64
 	members     []int
-	teacher     bool // a member compares
-	labels      bool // a member needs the label
-	reverse     bool // a member needs statistics.reverse
-	mixture     int  // the member that is a mixture, -1: none
+	teacher     bool  // a member compares
+	labels      bool  // a member needs the label
+	reverse     bool  // a member needs statistics.reverse
+	mixture     int   // the member that is a mixture, -1: none
+	sparse      []int // losses on kept rows; no member compares then
 }
 
 // sumWork is scratch of one call, kept between calls.
@@ -32,13 +33,14 @@ type sumWork[F kernel.Float] struct {
 	refQ, refP []F // what each block's are relative to
 	grad       []F // for a gradient that can't be made in place
 	block      [blockSize]F
+	reduced    reduced[F]
 }
 
 // NewSum prepares losses for rows of so many ids of student and teacher (0: no teacher). Losses that compare use the first min(student, teacher) ids.
 func NewSum[F kernel.Float](losses []*Loss, student, teacher int) *Sum[F] {
 	s := &Sum[F]{losses: losses, student: student, teacher: teacher}
 	for i, l := range losses {
-		if l.form == nil {
+		if l.form == nil && l.sparse == nil {
 			s.rest = append(s.rest, i)
 		} else {
 			s.join(i, l)
@@ -64,7 +66,7 @@ func (s *Sum[F]) join(i int, l *Loss) {
 	for ; at < len(s.groups); at++ {
 		g := &s.groups[at]
 		sameRows := g.teacher == l.Teacher || s.teacher >= s.student
-		mixtures := g.mixture >= 0 && l.Teacher || l.form.mixture > 0 && g.teacher
+		mixtures := g.mixture >= 0 && l.Teacher || l.form != nil && l.form.mixture > 0 && g.teacher
 		if g.temperature == l.Params.Temperature && sameRows && !mixtures {
 			break
 		}
@@ -73,8 +75,12 @@ func (s *Sum[F]) join(i int, l *Loss) {
 		s.groups = append(s.groups, group{temperature: l.Params.Temperature, mixture: -1})
 	}
 	g := &s.groups[at]
-	g.members = append(g.members, i)
 	g.teacher = g.teacher || l.Teacher
+	if l.sparse != nil {
+		g.sparse = append(g.sparse, i)
+		return
+	}
+	g.members = append(g.members, i)
 	g.labels = g.labels || !l.Teacher
 	g.reverse = g.reverse || l.form.reverse
 	if l.form.mixture > 0 {
@@ -86,8 +92,9 @@ func (s *Sum[F]) join(i int, l *Loss) {
 func (s *Sum[F]) direct() bool { return len(s.groups) == 1 && len(s.rest) == 0 }
 
 // Row sets values[i] to loss i in nats. Where grad is not nil it is set to Σ scales[i]·∂values[i]/∂student; it may be student itself.
-// student, teacher and label are those of a Row. It is safe for concurrent use.
-func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, label int) {
+// student, teacher and label are those of a Row; kept stands in place of teacher for losses on kept rows, of which the teacher's and the student's probability
+// of the tail are returned, and student is then written to and restored. It is safe for concurrent use.
+func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, kept *Kept, label int) (p, q float64) {
 	w := s.free.take()
 	if w == nil {
 		w = s.newWork()
@@ -97,8 +104,16 @@ func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teac
 	if grad != nil && !s.direct() && &grad[0] == &student[0] {
 		out = w.grad
 	}
+	told := false
 	for i := range s.groups {
-		s.group(&s.groups[i], w, values, out, i > 0, scales, student, teacher, label)
+		if g := &s.groups[i]; len(g.sparse) > 0 {
+			ofTeacher, ofStudent := s.sparseGroup(g, w, values, out, i > 0, scales, student, kept, label)
+			if !told { // those of the first temperature
+				p, q, told = ofTeacher, ofStudent, true
+			}
+		} else {
+			s.group(g, w, values, out, i > 0, scales, student, teacher, label)
+		}
 	}
 	if len(s.groups) == 0 {
 		clear(out)
@@ -113,6 +128,7 @@ func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teac
 	if grad != nil && &out[0] != &grad[0] {
 		copy(grad, out)
 	}
+	return p, q
 }
 
 // group evaluates a group's members; their gradient is added to grad, or written.

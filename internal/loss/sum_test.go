@@ -64,16 +64,16 @@ func sumOf[F kernel.Float](t testing.TB, c *sumCase) (values, grad []float64) {
 	student, teacher := as[F](c.student), as[F](c.teacher)
 	values = make([]float64, len(c.losses))
 	out := slices.Repeat([]F{F(nan)}, len(student))
-	s.Row(values, out, c.scales, student, teacher, c.label)
+	s.Row(values, out, c.scales, student, teacher, nil, c.label)
 
 	only := make([]float64, len(values))
-	s.Row(only, nil, nil, student, teacher, c.label)
+	s.Row(only, nil, nil, student, teacher, nil, c.label)
 	for i, v := range only {
 		if v != values[i] && (v == v || values[i] == values[i]) {
 			t.Errorf("%s: value %v with gradient, %v without", c.losses[i].Name, values[i], v)
 		}
 	}
-	s.Row(only, student, c.scales, student, teacher, c.label)
+	s.Row(only, student, c.scales, student, teacher, nil, c.label)
 	for i := range student {
 		if student[i] != out[i] && (student[i] == student[i] || out[i] == out[i]) {
 			t.Fatalf("gradient at %d: %v in place, else %v", i, student[i], out[i])
@@ -260,7 +260,7 @@ func TestSumAllocatesNothing(t *testing.T) {
 		c := newSumCase(t, r, 1500)
 		s := NewSum[float32](c.losses, 1500, len(c.teacher))
 		student, teacher, values := narrow(c.student), narrow(c.teacher), make([]float64, len(c.losses))
-		if n := testing.AllocsPerRun(20, func() { s.Row(values, student, c.scales, student, teacher, 5) }); n > 0 {
+		if n := testing.AllocsPerRun(20, func() { s.Row(values, student, c.scales, student, teacher, nil, 5) }); n > 0 {
 			t.Errorf("%v: %v allocations", c, n)
 		}
 	}
@@ -306,7 +306,7 @@ func BenchmarkSum(b *testing.B) {
 			s, scales := NewSum[float32](losses, ids, ids), make([]float64, len(c))
 			run(strings.Join(c, "+"), func(grad, student, teacher []float32) {
 				var values [2]float64
-				s.Row(values[:len(c)], grad, scales, student, teacher, 1)
+				s.Row(values[:len(c)], grad, scales, student, teacher, nil, 1)
 			})
 			run(strings.Join(c, "+")+" by rows", func(grad, student, teacher []float32) {
 				clear(grad)

@@ -24,11 +24,19 @@ type Teacher interface {
 	Hidden(ctx context.Context, batch *data.Batch) ([]float32, error)
 }
 
+// Recorded is a teacher that spoke before: it gives the rows that were kept.
+type Recorded interface {
+	graph.Recording
+	// Load finds the rows of a batch, which are given until the next call. A position where a loss may compare, and that has none, is an error.
+	Load(batch *data.Batch) error
+}
+
 // Objective is a student with its loss terms. With trained weights every Run adds to their gradients.
 type Objective struct {
 	Model    model.Model
 	Weights  nn.Weights // of the model, and the projections of Features
 	Teacher  Teacher    // nil: no term compares with one
+	Recorded Recorded   // in place of Teacher, for terms on logits; nil: none
 	Terms    []*graph.Term
 	Features []Feature // what the terms on features compare
 	Arena    *graph.Arena
@@ -45,6 +53,7 @@ type compiled struct {
 	losses *graph.Losses
 	want   []model.Feature // of the teacher
 	values [][]float32     // where it goes: leaves of the graph
+	loads  bool            // it reads Recorded
 }
 
 // Run evaluates the terms on a batch: the result holds each term's value at each position until the next Run.
@@ -62,6 +71,11 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 			return nil, fmt.Errorf("loss %s: the documents come with no numbers to predict", t.Loss.Name)
 		}
 		t.Targets = batch.Targets
+	}
+	if c.loads {
+		if err := o.Recorded.Load(batch); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.Run(ctx, FeedOf(batch, o.Model.Info())); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -126,7 +140,11 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 	}
 	c := &compiled{}
 	var teacher *graph.Teacher
-	if o.Teacher != nil && slices.ContainsFunc(o.Terms, comparesLogits) {
+	switch compares := slices.ContainsFunc(o.Terms, comparesLogits); {
+	case compares && o.Recorded != nil:
+		c.loads = true
+		teacher = &graph.Teacher{Recording: o.Recorded}
+	case compares && o.Teacher != nil:
 		head, width, err := o.Teacher.Head()
 		if err != nil {
 			return nil, fmt.Errorf("teacher: %w", err)

@@ -16,8 +16,10 @@ type Step struct {
 	Losses          map[string]float64 `json:"losses"`    // each term's mean, unweighted
 	GradNorm        float64            `json:"grad_norm"` // before clipping
 	LR              float64            `json:"lr"`
-	Tokens          int                `json:"tokens"`            // counted positions of this step
-	TokensPerSecond float64            `json:"tokens_per_second"` // without padding
+	Tokens          int                `json:"tokens"`                 // counted positions of this step
+	TeacherTail     *float64           `json:"teacher_tail,omitempty"` // probability of the ids that teacher.cache has not kept; nil: all are
+	StudentTail     *float64           `json:"student_tail,omitempty"` // the student's of the same
+	TokensPerSecond float64            `json:"tokens_per_second"`      // without padding
 }
 
 // The files of a Log.
@@ -66,6 +68,9 @@ func (l *Log) Step(s Step) error {
 	scalars := map[string]float64{"train/loss": s.Loss, "train/grad_norm": s.GradNorm, "train/lr": s.LR, "train/tokens_per_second": s.TokensPerSecond}
 	for name, value := range s.Losses {
 		scalars["losses/"+name] = value
+	}
+	if s.TeacherTail != nil && s.StudentTail != nil {
+		scalars["tail/teacher"], scalars["tail/student"] = *s.TeacherTail, *s.StudentTail
 	}
 	return l.write(s, s.Step, scalars)
 }

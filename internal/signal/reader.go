@@ -149,21 +149,39 @@ type Sequence struct {
 	c    *codec
 }
 
-// Find returns the sequence of that key and length whose rows cover the mask. ok is false where there is none; covered then says whether the
-// sequence is there with other rows.
-func (r *Reader) Find(key Key, mask Mask) (s Sequence, ok, partly bool, err error) {
-	i, _ := slices.BinarySearchFunc(r.index, key, func(e entry, key Key) int { return bytes.Compare(e.key[:], key[:]) })
-	for ; i < len(r.index) && r.index[i].key == key; i++ {
-		x, err := r.read(r.index[i])
+// Find returns the sequence of that key whose rows cover the mask.
+func (r *Reader) Find(key Key, mask Mask) (s Sequence, found bool, err error) {
+	for _, e := range r.entries(key) {
+		x, err := r.read(e)
 		if err != nil {
-			return s, false, false, err
+			return s, false, err
 		}
-		if len(x.mask) == len(mask) && x.mask.covers(mask) {
-			return Sequence{x.mask, x.payload, r.codec}, true, false, nil
+		if covered([]Mask{x.mask}, mask) {
+			return Sequence{x.mask, x.payload, r.codec}, true, nil
+		}
+	}
+	return s, false, nil
+}
+
+// Has says whether Find would find the sequence, and if not, whether the cache has it with other rows. It reads no rows.
+func (r *Reader) Has(key Key, mask Mask) (found, partly bool) {
+	for _, e := range r.entries(key) {
+		if covered([]Mask{Mask(r.files[e.shard][e.at+fixedBytes:][:len(mask)])}, mask) {
+			return true, false
 		}
 		partly = true
 	}
-	return s, false, partly, nil
+	return false, partly
+}
+
+// entries are the places of a key.
+func (r *Reader) entries(key Key) []entry {
+	from, _ := slices.BinarySearchFunc(r.index, key, func(e entry, key Key) int { return bytes.Compare(e.key[:], key[:]) })
+	to := from
+	for to < len(r.index) && r.index[to].key == key {
+		to++
+	}
+	return r.index[from:to]
 }
 
 // read takes a body in the mapping apart, and checks it once more: disks go bad during long runs.

@@ -52,6 +52,9 @@ type Teacher struct {
 	DType string `json:"dtype"`      // of its weights in memory, as the configuration said
 
 	Precision string `json:"precision"` // of its matrix products, as the configuration said
+
+	Task   string   `json:"task"`             // what its logits predict, as package model calls it
+	Labels []string `json:"labels,omitempty"` // of a classifier, in the order of its logits
 }
 
 const (
@@ -146,6 +149,12 @@ func parseHeader(text []byte) (Header, error) {
 func sum(raw []byte) string {
 	s := sha256.Sum256(raw)
 	return hex.EncodeToString(s[:])
+}
+
+// ID tells caches apart whose rows don't mix, in hex.
+func (h Header) ID() string {
+	id := h.id()
+	return hex.EncodeToString(id[:])
 }
 
 // id is what every file of rows repeats of its header.
