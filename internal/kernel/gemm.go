@@ -77,7 +77,7 @@ type gemm[F Float, S Storage] struct {
 }
 
 // cut chooses the size of items and returns their number. It weighs what items cost, in rows of one panel: beside their products,
-// packing B (once per item) and reading A from memory; and how evenly they go round. No result depends on it.
+// packing B (once per item, where it is packed) and reading, or rounding, A; and how evenly they go round. No result depends on it.
 func (g *gemm[F, S]) cut() int {
 	const maxStrips, starting, uneven = 64, 4000, 0.1
 	packing, reading := 10.0, 0.4
