@@ -20,54 +20,53 @@ type reduced[F kernel.Float] struct {
 // nothing is the log-probability of what has none: finite, and e^ of it is 0.
 const nothing = -1e4
 
-// mask notes the kept ids that the student has, and takes them out of its row: they become -Inf.
+// mask notes the kept ids that the student has, with the teacher's log-probabilities, and takes them out of the student's row: they become -Inf.
 func (r *reduced[F]) mask(student []F, kept *Kept) {
-	r.ids, r.z = r.ids[:0], r.z[:0]
+	n := len(kept.IDs)
+	r.ids, r.z, r.p = slices.Grow(r.ids[:0], n)[:n], slices.Grow(r.z[:0], n)[:n], slices.Grow(r.p[:0], n+1)[:n]
+	minus, at := F(math.Inf(-1)), 0
 	for i, id := range kept.IDs {
-		if int(id) < len(student) && !masked(kept.LogProbs[i]) {
-			r.ids, r.z = append(r.ids, id), append(r.z, student[id])
-			student[id] = F(math.Inf(-1))
+		if log := F(kept.LogProbs[i]); int(id) < len(student) && log != minus {
+			r.ids[at], r.z[at], r.p[at] = id, student[id], log
+			student[id] = minus
+			at++
 		}
 	}
+	r.ids, r.z, r.p = r.ids[:at], r.z[:at], r.p[:at]
 }
 
-// restore undoes mask.
+// restore undoes mask, in reverse: a damaged row may name an id twice.
 func (r *reduced[F]) restore(student []F) {
-	for i, id := range r.ids {
-		student[id] = r.z[i]
+	for i := len(r.ids) - 1; i >= 0; i-- {
+		student[r.ids[i]] = r.z[i]
 	}
 }
 
 // setStudent makes q from the kept logits and from the tail's, of which rest is log Σ e^(z_j/T), and returns that of all ids.
 func (r *reduced[F]) setStudent(unit, rest float64) (logZ float64) {
 	high := max(rest, unit*float64(kernel.Max(r.z))) // large logits would swallow what tells them apart
-	r.q = slices.Grow(r.q[:0], len(r.z)+1)
-	for _, z := range r.z {
-		r.q = append(r.q, F(unit*float64(z)-high))
+	n := len(r.z)
+	r.q = slices.Grow(r.q[:0], n+1)[:n+1]
+	for i, z := range r.z {
+		r.q[i] = F(unit*float64(z) - high)
 	}
-	r.tailed = !math.IsInf(rest, -1)
-	r.q = append(r.q, F(max(rest-high, nothing)))
-	n := len(r.q)
-	if !r.tailed {
-		n--
+	r.q[n] = F(max(rest-high, nothing))
+	if r.tailed = !math.IsInf(rest, -1); r.tailed {
+		n++
 	}
 	r.top, r.sum = kernel.MaxExpSum(r.q[:n], 1)
 	return high + float64(r.top) + math.Log(float64(r.sum))
 }
 
-// setTeacher makes p. At another temperature than the rows' it is known up to a constant, with a tail of equally likely ids.
-func (r *reduced[F]) setTeacher(student int, kept *Kept, s *sparse, temperature float64) {
-	power := s.Temperature / temperature
-	r.p = slices.Grow(r.p[:0], len(r.ids)+1)
-	for i, id := range kept.IDs {
-		if log := kept.LogProbs[i]; int(id) < student && !masked(log) {
-			r.p = append(r.p, F(power*float64(log)))
-		}
-	}
+// setTeacher completes p. At another temperature than the rows' it is known up to a constant, with a tail of equally likely ids.
+func (r *reduced[F]) setTeacher(kept *Kept, s *sparse, temperature float64) {
 	tail := max(float64(kept.Tail), nothing)
-	if others := s.Vocabulary - len(kept.IDs); power != 1 && others > 0 && tail > nothing {
-		spread := math.Log(float64(others))
-		tail = spread + power*(tail-spread)
+	if power := s.Temperature / temperature; power != 1 {
+		kernel.Scale(r.p, r.p, F(power))
+		if others := s.Vocabulary - len(kept.IDs); others > 0 && tail > nothing {
+			spread := math.Log(float64(others))
+			tail = spread + power*(tail-spread)
+		}
 	}
 	r.p = append(r.p, F(tail))
 }
@@ -142,7 +141,7 @@ func (s *Sum[F]) sparseGroup(g *group, w *sumWork[F], values []float64, grad []F
 	}
 	r.restore(z)
 	st := statistics{logZ: r.setStudent(m.unit(), m.z.log())}
-	r.setTeacher(len(z), kept, s.losses[g.sparse[0]].sparse, g.temperature)
+	r.setTeacher(kept, s.losses[g.sparse[0]].sparse, g.temperature)
 	p, q = r.tails(s.losses[g.sparse[0]].sparse)
 	var total slope
 	if g.labels && label >= 0 {

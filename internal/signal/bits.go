@@ -24,29 +24,25 @@ func pack(dst []byte, values []uint32, width int) []byte {
 	return dst
 }
 
-// unpacker reads what pack wrote. Beyond the end it reads zeros.
-type unpacker struct {
-	rest []byte
-	held uint64
-	n    int
-}
-
-func (u *unpacker) next(width int) uint32 {
-	if u.n < width {
-		if len(u.rest) >= 4 {
-			u.held |= uint64(binary.LittleEndian.Uint32(u.rest)) << u.n
-			u.rest = u.rest[4:]
-			u.n += 32
-		} else {
-			for ; u.n < width && len(u.rest) > 0; u.n += 8 {
-				u.held |= uint64(u.rest[0]) << u.n
-				u.rest = u.rest[1:]
-			}
-			u.n = max(u.n, width)
-		}
+// unpack fills dst from what pack wrote, width at most 32.
+func unpack(dst []int32, packed []byte, width int) {
+	mask := uint64(1)<<width - 1
+	whole := 0 // numbers that can be read as a part of 8 bytes
+	if len(packed) >= 8 {
+		whole = min(len(dst), (8*(len(packed)-8)+7)/width+1)
 	}
-	v := uint32(u.held & (1<<width - 1))
-	u.held >>= width
-	u.n -= width
-	return v
+	for i := range dst[:whole] {
+		at := i * width
+		dst[i] = int32(binary.LittleEndian.Uint64(packed[at>>3:]) >> (at & 7) & mask)
+	}
+	if whole == len(dst) {
+		return
+	}
+	var last [16]byte // the others, and zeros behind
+	from := whole * width >> 3
+	copy(last[:], packed[from:])
+	for i := whole; i < len(dst); i++ {
+		at := i*width - 8*from
+		dst[i] = int32(binary.LittleEndian.Uint64(last[at>>3:]) >> (at & 7) & mask)
+	}
 }

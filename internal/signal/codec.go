@@ -231,23 +231,20 @@ func (c *codec) decode(row []byte, kept *loss.Kept) {
 		kept.LogProbs = c.numbers(row, c.Count+1, kept.LogProbs[:0])
 		kept.Tail = kept.LogProbs[c.Count]
 		kept.LogProbs = kept.LogProbs[:c.Count]
-		ids := unpacker{rest: row[len(row)-packedBytes(c.Count, c.idBits):]}
 		kept.IDs = slices.Grow(kept.IDs[:0], c.Count)[:c.Count]
-		for i := range kept.IDs {
-			kept.IDs[i] = int32(ids.next(c.idBits))
-		}
+		unpack(kept.IDs, row[len(row)-packedBytes(c.Count, c.idBits):], c.idBits)
 		return
 	}
 	distinct := min(int(binary.LittleEndian.Uint16(row)), c.Count)
 	kept.Entropy, kept.Tail = float(row[2:]), float32(math.Log(float64(float(row[6:]))))
 	kept.IDs = slices.Grow(kept.IDs[:0], distinct)[:distinct]
 	kept.LogProbs = slices.Grow(kept.LogProbs[:0], distinct)[:distinct]
-	ids := unpacker{rest: row[10:]}
-	counts := unpacker{rest: row[10+packedBytes(distinct, c.idBits):]}
-	for i := range kept.IDs {
-		kept.IDs[i] = int32(ids.next(c.idBits))
-		kept.LogProbs[i] = c.logs[min(int(counts.next(c.countBits))+1, c.Count)]
+	ids := packedBytes(distinct, c.idBits)
+	unpack(kept.IDs, row[10+ids:], c.countBits) // in passing
+	for i, n := range kept.IDs {
+		kept.LogProbs[i] = c.logs[min(int(n)+1, c.Count)]
 	}
+	unpack(kept.IDs, row[10:10+ids], c.idBits)
 }
 
 // decodeAll reads a row of kind all into dst [V].
@@ -308,11 +305,19 @@ func (c *codec) numbers(row []byte, n int, dst []float32) []float32 {
 		}
 		return dst
 	}
-	step := c.step(row)
+	step, codes := c.step(row), row[2:]
+	if c.Bits == 8 {
+		for i, code := range codes[:n] {
+			if out[i] = step * float32(code); code == 1<<8-1 {
+				out[i] = infinite
+			}
+		}
+		return dst
+	}
+	codes = codes[:2*n]
 	for i := range out {
-		code := c.code(row, i)
-		out[i] = step * float32(code)
-		if code == 1<<c.Bits-1 {
+		code := binary.LittleEndian.Uint16(codes[2*i:])
+		if out[i] = step * float32(code); code == 1<<16-1 {
 			out[i] = infinite
 		}
 	}
