@@ -1,4 +1,4 @@
-// Package teacher gives what a teacher says about a batch: a live model here.
+// Package teacher gives what a teacher says about a batch: a live model, or one that spoke before and whose words are on disk.
 // A teacher is frozen; nothing here computes gradients.
 package teacher
 
