@@ -50,6 +50,9 @@ func decompose(s string, compatible bool) []char {
 	for _, r := range s {
 		for i, d := range decomposition(r, compatible) {
 			class := norm.NFD.PropertiesString(string(d)).CCC()
+			if class > 0 && unicode.Is(laterCombining, d) {
+				class = 0
+			}
 			if class == 0 {
 				sortByClass(chars[ready:])
 				ready = len(chars)

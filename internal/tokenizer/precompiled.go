@@ -137,7 +137,8 @@ func (p *precompiled) normalize(t text) text {
 		if t.s[i] >= utf8.RuneSelf || i+1 < len(t.s) && (t.s[i+1] >= utf8.RuneSelf || t.s[i] == '\r') {
 			cluster, _, _, _ := uniseg.FirstGraphemeClusterInString(t.s[i:], -1)
 			n = len(cluster)
-			for n < longCluster { // what the table of clusters does not know
+			first, _ := utf8.DecodeRuneInString(cluster)
+			for n < longCluster && !unicode.In(first, unicode.C, unicode.Zl, unicode.Zp) { // what the table of clusters does not know
 				r, size := utf8.DecodeRuneInString(t.s[i+n:])
 				if k := like(r); k == r || !unicode.Is(unicode.M, k) {
 					break
