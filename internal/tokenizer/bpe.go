@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -286,7 +287,9 @@ func newBPE(c *modelConfig, v *vocabulary) (*bpe, error) {
 		m.symbols = v.byteIDs(func(b byte) string { return string(byteRunes[b]) })
 	}
 	_, known := v.id(spaceMark)
-	m.cuts = known && !v.raw && m.prefix == "" && m.suffix == "" && !m.ignoreMerges
+	// Where unknown characters are dropped, what stood around them can be merged.
+	drops := m.unk < 0 && (m.fallback == nil || slices.Contains(m.fallback[:], -1))
+	m.cuts = known && !drops && !v.raw && m.prefix == "" && m.suffix == "" && !m.ignoreMerges
 	return m, m.setMerges(c.merges)
 }
 

@@ -247,16 +247,23 @@ func (t *Tokenizer) addSpecial(c config, defaults map[string]string) (map[string
 		token.ID = id
 		fresh = append(fresh, token)
 	}
+	var none []string
 	for _, key := range keys {
 		token, named, err := c.token(key)
 		if err != nil {
 			return nil, err
+		}
+		if named && token.Content == "" {
+			none = append(none, key)
 		}
 		if !named {
 			token.Content = defaults[key]
 		}
 		token.Special = true
 		add(key, token, named)
+	}
+	if len(none) > 0 {
+		t.settings.warnings = append(t.settings.warnings, strings.Join(none, ", ")+": empty or null, so the tokenizer has none")
 	}
 	extraKey := keyExtra
 	if _, ok := c[keyExtra]; !ok {

@@ -306,6 +306,7 @@ def cases():
     joining["vocab"]["a▁"] = len(joining["vocab"])
     joining["merges"].insert(0, "a ▁")
     yield "BPE that merges across spaces", tokenizer(joining, NORMALIZERS["llama"])
+    yield "BPE that drops characters", tokenizer(bytes_bpe(unk_token=None, byte_fallback=False), NORMALIZERS["llama"])
     yield "WordPiece", tokenizer(wordpiece(), None, {"type": "BertPreTokenizer"})
     yield "WordPiece normalized", tokenizer(wordpiece(), NORMALIZERS["bert"], {"type": "BertPreTokenizer"})
     for settings in [{}, {"byte_fallback": True}]:
