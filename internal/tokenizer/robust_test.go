@@ -240,12 +240,13 @@ func TestLoadFolder(t *testing.T) {
 	}
 	if w := tok.Warnings(); len(w) != 1 || !strings.Contains(w[0], `unk_token: the vocabulary has no token "<nothing>"`) {
 		t.Errorf("warnings %q", w)
-	}	write("special_tokens_map.json", `{}`)
+	}
+	write("special_tokens_map.json", `{}`)
 	tok = load(t, dir)
 	if w := tok.Warnings(); tok.BOS() != -1 || tok.PAD() != -1 || len(w) != 2 || w[1] != "bos_token, pad_token: empty or null, so the tokenizer has none" {
 		t.Errorf("bos %d, pad %d, warnings %q", tok.BOS(), tok.PAD(), w)
 	}
-
+	write("special_tokens_map.json", `{"pad_token":"[PAD]"}`)
 	write("tokenizer_config.json", `{"eos_token":"[SEP]","added_tokens_decoder":{}}`)
 	if tok := load(t, dir); tok.BOS() != -1 || tok.EOS() != 3 || tok.PAD() != -1 {
 		t.Errorf("with added_tokens_decoder the map counts nothing: bos %d, eos %d, pad %d", tok.BOS(), tok.EOS(), tok.PAD())
