@@ -17,12 +17,31 @@ type charClass struct {
 type union struct {
 	items       string
 	expressions []string
+	not         string // where one of the expressions is [^…]: its inside
+}
+
+// plain returns a union that is a simple class as the inside of one, and that of its complement.
+func (u *union) plain() (inside, complement string, ok bool) {
+	switch {
+	case len(u.expressions) == 0:
+		return u.items, "^" + u.items, true
+	case len(u.expressions) == 1 && u.not != "" && u.items == "":
+		return "^" + u.not, u.not, true
+	}
+	return "", "", false
 }
 
 // expression returns the class as an expression that matches one character.
 func (c *charClass) expression() string {
 	if c == nil {
 		return ""
+	}
+	if len(c.operands) == 2 && !c.negated { // a group in a loop would need memory for each character
+		inside, _, ok := c.operands[0].plain()
+		_, complement, ok2 := c.operands[1].plain()
+		if ok && ok2 {
+			return "[" + inside + "-[" + complement + "]]"
+		}
 	}
 	var parts []string
 	for _, u := range c.operands {
@@ -139,7 +158,11 @@ func (u *union) add(c *charClass) {
 	if !c.negated && len(c.operands) == 1 {
 		u.items += c.operands[0].items
 		u.expressions = append(u.expressions, c.operands[0].expressions...)
+		u.not = c.operands[0].not
 		return
+	}
+	if len(c.operands) == 1 && len(c.operands[0].expressions) == 0 {
+		u.not = c.operands[0].items
 	}
 	u.expressions = append(u.expressions, c.expression())
 }

@@ -55,7 +55,10 @@ func (p runePattern) find(s string, found func(i, j int)) error {
 }
 
 // regex is any other regular expression. It is run by a backtracking engine, so a time-out guards it.
-type regex struct{ re *regexp2.Regexp }
+type regex struct {
+	expression string // as the file has it
+	re         *regexp2.Regexp
+}
 
 // regexTimeout is for one text; the common patterns have scanners and do not come here.
 const regexTimeout = 30 * time.Second
@@ -70,7 +73,7 @@ func newRegex(expression string) (pattern, error) {
 		return nil, fmt.Errorf("regular expression %q is not supported: %w", expression, err)
 	}
 	re.MatchTimeout = regexTimeout
-	return regex{re}, nil
+	return regex{expression, re}, nil
 }
 
 func (p regex) find(s string, found func(i, j int)) error {
@@ -111,7 +114,7 @@ func (p regex) find(s string, found func(i, j int)) error {
 		return true
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("regular expression %q on a text of %d bytes", p.re, len(s)), err)
+		return errors.Join(fmt.Errorf("regular expression %q on a text of %d bytes", p.expression, len(s)), err)
 	}
 	return nil
 }
