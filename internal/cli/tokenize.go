@@ -32,7 +32,7 @@ func newTokenize(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tokenize --tokenizer FILE|DIR",
 		Short: "Turn text into token ids, and back",
-		Long: `Turn lines of text into token ids, one line of output for each, or with --decode ids into text.
+		Long: `Turn lines of text into token ids, one line of output for each, or with --decode ids into text. A line ends with \n or \r\n.
 
 With --json the lines are JSON. A line of input has text; with --decode it is a list of ids, or has ids; a line of output has ids and
 text, and with --offsets the bytes of the text that each token stands for, [start, end).
@@ -214,7 +214,7 @@ const batchBytes = 1 << 20
 
 // batch is a part of the input.
 type batch struct {
-	lines [][]byte // without their newlines
+	lines [][]byte // without their ends, \n or \r\n
 	err   error    // of the reader
 }
 
@@ -273,7 +273,10 @@ func readBatch(r *bufio.Reader) (b batch) {
 		var line []byte
 		line, b.err = r.ReadBytes('\n')
 		if n += len(line); len(line) > 0 {
-			b.lines = append(b.lines, bytes.TrimSuffix(line, []byte("\n")))
+			if whole, ok := bytes.CutSuffix(line, []byte("\n")); ok {
+				line = bytes.TrimSuffix(whole, []byte("\r"))
+			}
+			b.lines = append(b.lines, line)
 		}
 	}
 	return b
