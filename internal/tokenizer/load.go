@@ -355,7 +355,8 @@ func (t *Tokenizer) nextID() int32 {
 }
 
 func (t *Tokenizer) buildMatchers() error {
-	// Special tokens come first, which matters where two have the same normalized content.
+	// Special tokens come first, which matters where two have the same normalized content: the reference takes any of them,
+	// not always the same.
 	ordered := slices.Clone(t.added.list)
 	slices.SortStableFunc(ordered, func(a, b *AddedToken) int {
 		switch {
