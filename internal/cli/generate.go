@@ -80,6 +80,9 @@ func (o *generateOptions) run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	if err := generate.Check(m.Model); err != nil {
+		return fmt.Errorf("%s: %w", m.Dir, err)
+	}
 	prompts, err := o.encode(m)
 	if err != nil {
 		return err

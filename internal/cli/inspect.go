@@ -21,6 +21,7 @@ import (
 	"kdistill/internal/report"
 	"kdistill/internal/safetensors"
 	"kdistill/internal/signal"
+	"kdistill/internal/teacher"
 )
 
 func init() { register(newInspect) }
@@ -69,6 +70,9 @@ type description struct {
 	Path       string                 `json:"path"`
 	ModelType  string                 `json:"model_type"`
 	Class      string                 `json:"architecture"`
+	Task       model.Task             `json:"task"`
+	Labels     []string               `json:"labels,omitempty"`
+	Problem    string                 `json:"problem_type,omitempty"`
 	Layers     int                    `json:"layers"`
 	Width      int                    `json:"width"`
 	Heads      int                    `json:"heads"`
@@ -148,7 +152,7 @@ func describe(path string) (_ *description, err error) {
 	defer func() { err = errors.Join(err, p.Close()) }()
 	info := p.Model.Info()
 	d := &description{
-		Path: p.Dir, ModelType: info.Type, Class: info.Class, Layers: info.Layers, Width: info.Width, Vocabulary: info.Vocab,
+		Path: p.Dir, ModelType: info.Type, Class: info.Class, Task: info.Task, Labels: info.Labels, Problem: info.Problem, Layers: info.Layers, Width: info.Width, Vocabulary: info.Vocab,
 		Positions: info.Positions, Tied: info.Tied != "", Notes: info.Notes, Storage: map[string]int{}, pretrained: p,
 	}
 	if d.SizeOnDisk, err = p.Size(); err != nil {
@@ -198,13 +202,21 @@ const memoryTokens = 256
 
 // measure estimates memory from the memory plan of the model's own graphs, which need no weights.
 func (d *description) measure(m model.Model) error {
-	ce, err := loss.New("cross_entropy", loss.Params{})
+	name := "cross_entropy"
+	if m.Info().Task == model.NoTask {
+		name = "hidden_mse" // what can be learned without a head
+	}
+	l, err := loss.New(name, loss.Params{})
 	if err != nil {
 		return err
 	}
 	d.Memory.Tokens = min(memoryTokens, d.Positions)
 	intermediate := func(trained bool) (int64, error) {
-		o := objective.Objective{Model: m, Weights: declared{trained}, Terms: []*graph.Term{{Loss: ce}}, Arena: &graph.Arena{}}
+		o := objective.Objective{Model: m, Weights: declared{trained}, Terms: []*graph.Term{{Loss: l}}, Arena: &graph.Arena{}}
+		if last := m.Info().Layers; l.Rows == loss.Hidden {
+			o.Teacher = &teacher.Live{Model: m, Weights: declared{}, Arena: &graph.Arena{}}
+			o.Features = []objective.Feature{{Pairs: []objective.Pair{{Student: last, Teacher: last}}}}
+		}
 		n, err := o.Bytes(1, d.Memory.Tokens)
 		return int64(n), err
 	}
@@ -244,12 +256,13 @@ func table(d, teacher *description) [][]string {
 		show func(*description) string
 	}{
 		{"architecture", func(d *description) string { return fmt.Sprintf("%s (%s)", d.ModelType, d.Class) }},
+		{"task", showTask},
 		{"layers", func(d *description) string { return fmt.Sprint(d.Layers) }},
 		{"width", func(d *description) string { return fmt.Sprint(d.Width) }},
 		{"heads", func(d *description) string {
 			return fmt.Sprintf("%d, %d of keys and values, %d wide", d.Heads, d.KVHeads, d.HeadWidth)
 		}},
-		{"vocabulary", func(d *description) string { return fmt.Sprintf("%d ids%s", d.Vocabulary, tiedWords[d.Tied]) }},
+		{"vocabulary", showVocabulary},
 		{"positions", func(d *description) string { return fmt.Sprint(d.Positions) }},
 		{"parameters", func(d *description) string {
 			return fmt.Sprintf("%s (%d)", report.Count(int64(d.Parameters)), d.Parameters)
@@ -277,7 +290,28 @@ func table(d, teacher *description) [][]string {
 	return rows
 }
 
-var tiedWords = map[bool]string{true: ", the head is the embedding", false: ", a head of its own"}
+func showVocabulary(d *description) string {
+	ids := fmt.Sprintf("%d ids", d.Vocabulary)
+	switch {
+	case d.Task != model.Causal && d.Task != model.Masked:
+		return ids
+	case d.Tied:
+		return ids + ", the head is the embedding"
+	}
+	return ids + ", a head of its own"
+}
+
+func showTask(d *description) string {
+	switch {
+	case d.Task == model.Causal:
+		return "predicts the next token"
+	case d.Task == model.Masked:
+		return "predicts masked tokens"
+	case d.Problem != "":
+		return fmt.Sprintf("%s: %s", strings.ReplaceAll(d.Problem, "_", " "), strings.Join(d.Labels, ", "))
+	}
+	return "none: it has no head"
+}
 
 func showStorage(storage map[string]int) string {
 	var parts []string

@@ -159,6 +159,7 @@ type Train struct {
 	BatchSize      int        `yaml:"batch_size" range:"[1,)"`
 	MicroBatchSize MicroBatch `yaml:"micro_batch_size" range:"[1,)" resume:"free"`
 	Recompute      bool       `yaml:"activation_recompute" resume:"free"`
+	HeadMemory     int        `yaml:"head_memory,omitempty" range:"[1,)"` // MB of logits at a time; 0: not given
 	Precision      string     `yaml:"precision" oneof:"float32|bfloat16"`
 	Optimizer      Optimizer  `yaml:"optimizer"`
 	Schedule       Schedule   `yaml:"schedule"`

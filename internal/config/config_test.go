@@ -86,6 +86,7 @@ train:
   epochs: 3
   batch_size: 64
   micro_batch_size: 8
+  head_memory: 16
   precision: bfloat16
   optimizer: {name: sgd, lr: 1, momentum: 0.9, nesterov: true, eps: 1e-6, weight_decay: 1e-4, decay: all}
   schedule: {name: warmup_stable_decay, warmup_steps: 10, min_lr_ratio: 0.5, decay_steps: 20}
@@ -123,7 +124,7 @@ cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 			{Name: "relation_kl", Weight: Constant(1), Temperature: 1, Layer: 3, Relations: []string{"qk", "vv"}, RelationHeads: 12},
 		},
 		Train: Train{
-			Epochs: 3, BatchSize: 64, MicroBatchSize: 8, Precision: "bfloat16",
+			Epochs: 3, BatchSize: 64, MicroBatchSize: 8, HeadMemory: 16, Precision: "bfloat16",
 			Optimizer: Optimizer{Name: "sgd", LR: 1, Betas: [2]float64{0.9, 0.95}, Eps: 1e-6, WeightDecay: 1e-4, Decay: "all", Momentum: 0.9, Nesterov: true},
 			Schedule:  Schedule{"warmup_stable_decay", 10, 0.5, 20},
 			Seed:      7, EvalEvery: 1, SaveEvery: 2, Keep: 3, BestMetric: "kl",

@@ -115,6 +115,9 @@ func New(m model.Model, weights nn.Weights, teacher objective.Teacher, arena *gr
 	return e, nil
 }
 
+// LimitHead bounds the bytes that logits take at a time, as graph.Graph.HeadBudget does. It is called before the first Run.
+func (e *Evaluator) LimitHead(bytes int) { e.objective.HeadBudget = bytes }
+
 // Close frees the compiled programs.
 func (e *Evaluator) Close() error { return e.objective.Close() }
 

@@ -112,10 +112,18 @@ func (g *Generator) Generate(ctx context.Context, prompt []int32, o Options, emi
 	return r, nil
 }
 
+// Check refuses models that do not continue a text.
+func Check(m model.Model) error {
+	if info := m.Info(); info.Task != model.Causal {
+		return fmt.Errorf("%s predicts no next tokens: only decoders continue a text", info.Class)
+	}
+	return nil
+}
+
 func (g *Generator) check(prompt []int32) error {
 	info := g.model.Info()
-	if info.Task != model.Causal {
-		return fmt.Errorf("generate: %s predicts no next tokens: only decoders continue a text", info.Class)
+	if err := Check(g.model); err != nil {
+		return err
 	}
 	if len(prompt) == 0 {
 		return errors.New("prompt: have no tokens, want at least one to continue")

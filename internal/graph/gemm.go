@@ -7,15 +7,20 @@ import (
 
 // multiply is c[m,n] = a[m,k]·op(w) (+ c), w a weight [n,k] (trans) or [k,n] in its own storage.
 func multiply[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, accumulate bool, c []F, ldc int) {
+	multiplyFrom(g, trans, m, n, k, a, lda, w, 0, accumulate, c, ldc)
+}
+
+// multiplyFrom is multiply with the rows of w's storage from a row on.
+func multiplyFrom[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, from int, accumulate bool, c []F, ldc int) {
 	ldb := n
 	if trans {
 		ldb = k
 	}
 	if isBF16(w) {
-		gemm(g, false, trans, m, n, k, a, lda, bits(w), ldb, accumulate, c, ldc)
+		gemm(g, false, trans, m, n, k, a, lda, bits(w)[from*ldb:], ldb, accumulate, c, ldc)
 		return
 	}
-	gemm(g, false, trans, m, n, k, a, lda, floats[F](w), ldb, accumulate, c, ldc)
+	gemm(g, false, trans, m, n, k, a, lda, floats[F](w)[from*ldb:], ldb, accumulate, c, ldc)
 }
 
 // gemm is kernel.Gemm in the graph's precision. A graph of float64 has no other.

@@ -24,8 +24,12 @@ func (p *Param) Frozen() *Param { return &Param{Name: p.Name, Shape: p.Shape, Va
 // Graph is one model's computation at one shape: B rows of T positions. Build it with its methods, then Compile.
 // The first error sticks: later calls do nothing, Compile returns it.
 type Graph struct {
-	B, T   int
-	BF16   bool // matrix products round their operands to bfloat16: kernel.GemmBF16
+	B, T int
+	BF16 bool // matrix products round their operands to bfloat16: kernel.GemmBF16
+	// HeadBudget is how many bytes the logits that Loss works on at a time may take; 0: what is fastest, some 100 MB or those of 192 positions.
+	// Where fewer than 32 positions fit, the vocabulary is taken in blocks if the losses allow that.
+	HeadBudget int
+
 	Inputs Inputs
 
 	expr   *gorgonia.ExprGraph

@@ -81,9 +81,9 @@ func logits[F kernel.Float](g *Graph, hidden *Node, head Head) *Node {
 		name: "head", shape: tensor.Shape{rows, p.vocab}, inPlace: -1,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			z := floats[F](out)
-			p.products(z, floats[F](in[p.hidden]), rows, in)
+			p.products(z, floats[F](in[p.hidden]), rows, 0, p.vocab, in)
 			if p.bias >= 0 || p.softcap != 0 {
-				kernel.Parallel(rows, func(r int) { p.finish(z[r*p.vocab:(r+1)*p.vocab], in) })
+				kernel.Parallel(rows, func(r int) { p.finish(z[r*p.vocab:(r+1)*p.vocab], 0, in) })
 			}
 		},
 	}, operands...)
@@ -141,29 +141,31 @@ func newProjection[F kernel.Float](g *Graph, hidden *Node, head Head, operands *
 	return p
 }
 
-// products sets z [m, V] to h · Wᵀ.
-func (p *projection[F]) products(z, h []F, m int, in []gorgonia.Value) {
-	multiply(p.g, true, m, p.vocab, p.width, h, p.width, in[p.weight], false, z, p.vocab)
+// products sets z [m, to-from] to the products of h [m, D] with the rows from … to-1 of W.
+func (p *projection[F]) products(z, h []F, m, from, to int, in []gorgonia.Value) {
+	multiplyFrom(p.g, true, m, to-from, p.width, h, p.width, in[p.weight], from, false, z, to-from)
 }
 
-// finish turns a row of products into logits.
-func (p *projection[F]) finish(z []F, in []gorgonia.Value) {
+// finish turns a row of products, those from an id on, into logits.
+func (p *projection[F]) finish(z []F, from int, in []gorgonia.Value) {
 	if p.bias >= 0 {
-		kernel.Add(z, z, floats[F](in[p.bias]))
+		kernel.Add(z, z, floats[F](in[p.bias])[from:])
 	}
 	if p.softcap != 0 {
 		kernel.Softcap(z, z, p.softcap)
 	}
 }
 
-// backward sets dh to dz · W and adds dzᵀ · h and the sum of dz's rows to the gradients of weight and bias.
-func (p *projection[F]) backward(dh, dz, h []F, m int, in []gorgonia.Value) {
-	multiply(p.g, false, m, p.width, p.vocab, dz, p.vocab, in[p.weight], false, dh, p.width)
+// backward takes the gradient dz [m, to-from] of products: it sets dh to dz · W, or adds that, and adds dzᵀ · h and the sum of dz's rows to
+// the gradients of weight and bias.
+func (p *projection[F]) backward(dh, dz, h []F, m, from, to int, accumulate bool, in []gorgonia.Value) {
+	n := to - from
+	multiplyFrom(p.g, false, m, p.width, n, dz, n, in[p.weight], from, accumulate, dh, p.width)
 	if dw := gradient[F](p.dw); dw != nil {
-		gemm(p.g, true, false, p.vocab, p.width, m, dz, p.vocab, h, p.width, true, dw, p.width)
+		gemm(p.g, true, false, n, p.width, m, dz, n, h, p.width, true, dw[from*p.width:], p.width)
 	}
 	if db := gradient[F](p.db); db != nil {
-		kernel.BiasGradient(db, dz, m, p.vocab, p.vocab)
+		kernel.BiasGradient(db[from:], dz, m, n, n)
 	}
 }
 

@@ -3,6 +3,7 @@ package graph
 import (
 	"sync"
 	"time"
+	"unsafe"
 
 	"gorgonia.org/gorgonia"
 	"kdistill/internal/kernel"
@@ -10,6 +11,7 @@ import (
 )
 
 // chunks evaluates head and losses for some positions at a time: products, a pass over each row of logits that leaves their gradient in their place, products.
+// Where not even few whole rows are allowed, it takes the vocabulary in blocks, see blocks.
 type chunks[F kernel.Float] struct {
 	*Losses
 	student, teacher     *projection[F] // teacher nil: none
@@ -17,48 +19,63 @@ type chunks[F kernel.Float] struct {
 	train                bool
 	labelled, unlabelled *counting[F]
 	targets              []int // terms with a target, which count where there is a label
+	ids                  int   // of the student's that are worked on at a time
 
-	sizes []int       // of the working memory's parts
-	spare sync.Pool   // rows of the student's gradient
-	reads sync.Pool   // *recorded[F]
-	each  func(r int) // c.row, made once
+	sizes             []int       // of the working memory's parts
+	spare             sync.Pool   // rows of the student's gradient
+	reads             sync.Pool   // *recorded[F]
+	whole, scan, back func(r int) // methods, made once
 
-	// of the current chunk
+	// of what is being worked on
 	in                             []gorgonia.Value
 	dh, z, h, dhChunk, y, hTeacher []F
 	positions                      []int32
+	from, to                       int       // ids of the student's
+	fromTeacher, toTeacher         int       // and of the teacher's
 	values                         []float64 // of each row's terms
 }
 
-// plan sizes the working memory, in elements: the gradient of n hidden states first.
-func (c *chunks[F]) plan(n int) int {
+// plan decides on how many positions and ids to work at a time, within a budget of bytes (0: the usual one) for logits, and returns the size of the working
+// memory in elements: the gradient of n hidden states first.
+func (c *chunks[F]) plan(n, budget int) int {
 	s, t := c.student, c.teacher
-	perRow, ids := s.vocab, 0
-	whole := 0 // elements of the teacher's row
+	perID, ids, whole := 1, 0, 0 // whole: elements of the teacher's row
 	switch {
 	case t != nil:
-		ids, whole = t.vocab, t.vocab
+		perID, ids, whole = 2, t.vocab, t.vocab
 	case c.recording != nil:
 		if ids = c.recording.Vocab(); c.recording.Complete() {
 			whole = ids
 		}
 		c.reads.New = func() any { return new(recorded[F]) }
 	}
-	perRow += whole
-	c.chunk = min(n, max(headRows, headBudget/perRow/32*32))
 	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
 	for _, i := range c.logits {
 		if c.Terms[i].Loss.Target {
 			c.targets = append(c.targets, i)
 		}
 	}
+	c.chunk, c.ids = n, s.vocab
+	switch rows := budget / int(unsafe.Sizeof(F(0))) / (s.vocab + whole) / 32 * 32; {
+	case budget == 0:
+		c.chunk = min(n, max(headRows, headBudget/(s.vocab+whole)/32*32))
+	case rows < min(n, leastRows) && c.recording == nil && c.streams():
+		c.chunk, c.ids = blockOf(n, s.vocab, budget/int(unsafe.Sizeof(F(0)))/perID)
+		c.labelled.stream(c.chunk)
+		c.unlabelled.stream(c.chunk)
+	default:
+		c.chunk = min(n, max(leastRows, rows))
+	}
 	c.values = make([]float64, c.chunk*len(c.logits))
-	c.spare.New = func() any { row := make([]F, s.vocab); return &row }
-	c.each = c.row
+	c.spare.New = func() any { row := make([]F, c.ids); return &row }
+	c.whole, c.scan, c.back = c.wholeRow, c.scanRow, c.backRow
 
-	c.sizes = []int{0, c.chunk * s.vocab, c.chunk * s.width, 0, 0, 0}
+	c.sizes = []int{0, c.chunk * c.ids, c.chunk * s.width, 0, 0, 0}
 	if c.train {
 		c.sizes[0], c.sizes[3] = n*s.width, c.chunk*s.width
+	}
+	if c.ids < s.vocab {
+		whole = min(whole, c.ids)
 	}
 	c.sizes[4] = c.chunk * whole
 	if t != nil {
@@ -72,7 +89,7 @@ func (c *chunks[F]) plan(n int) int {
 }
 
 func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
-	parts := []*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher}
+	parts := [...]*[]F{&c.dh, &c.z, &c.h, &c.dhChunk, &c.y, &c.hTeacher}
 	for i, part := range parts {
 		*part, memory = memory[:c.sizes[i]], memory[c.sizes[i]:]
 	}
@@ -83,18 +100,18 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	s, t := c.student, c.teacher
 	for at := 0; at < len(c.rows); at += c.chunk {
 		c.positions = c.rows[at:min(at+c.chunk, len(c.rows))]
-		m := len(c.positions)
 		take(c.h, floats[F](in[s.hidden]), c.positions, s.width)
-		s.products(c.z, c.h, m, in)
 		if t != nil {
 			take(c.hTeacher, floats[F](in[t.hidden]), c.positions, t.width)
-			t.products(c.y, c.hTeacher, m, in)
 		}
-		began := time.Now()
-		kernel.Parallel(m, c.each)
-		s.g.times.addRows(began)
+		if c.ids < s.vocab {
+			c.blocks()
+		} else {
+			c.products(0, s.vocab)
+			c.each(c.whole)
+			c.backward(false)
+		}
 		if c.train {
-			s.backward(c.dhChunk, c.z, c.h, m, in)
 			put(c.dh, c.dhChunk, c.positions, s.width)
 		}
 	}
@@ -104,20 +121,64 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	}
 }
 
-// row evaluates the terms at row r of the chunk and puts the gradient of its products in their place.
-func (c *chunks[F]) row(r int) {
-	s, position := c.student, c.positions[r]
-	label := int(ints(c.in[0])[position])
-	z, y := c.z[r*s.vocab:(r+1)*s.vocab], []F(nil)
-	s.finish(z, c.in)
-	if t := c.teacher; t != nil {
-		y = c.y[r*t.vocab : (r+1)*t.vocab]
-		t.finish(y, c.in)
+// products multiplies hidden states by some of the student's ids and the same of the teacher's, all of them where the student's are.
+func (c *chunks[F]) products(from, to int) {
+	m, s, t := len(c.positions), c.student, c.teacher
+	c.from, c.to = from, to
+	s.products(c.z, c.h, m, from, to, c.in)
+	if t == nil {
+		return
 	}
-	terms := c.labelled
+	c.fromTeacher, c.toTeacher = min(from, t.vocab), min(to, t.vocab)
+	if from == 0 && to == s.vocab {
+		c.toTeacher = t.vocab
+	}
+	if c.fromTeacher < c.toTeacher {
+		t.products(c.y, c.hTeacher, m, c.fromTeacher, c.toTeacher, c.in)
+	}
+}
+
+// backward takes the gradients of the products that lie in their place further.
+func (c *chunks[F]) backward(accumulate bool) {
+	if c.train {
+		c.student.backward(c.dhChunk, c.z, c.h, len(c.positions), c.from, c.to, accumulate, c.in)
+	}
+}
+
+// each lets f handle every row at hand.
+func (c *chunks[F]) each(f func(r int)) {
+	began := time.Now()
+	kernel.Parallel(len(c.positions), f)
+	c.student.g.times.addRows(began)
+}
+
+// finished turns row r of the products into logits.
+func (c *chunks[F]) finished(r int) (z, y []F) {
+	n := c.to - c.from
+	z = c.z[r*n : (r+1)*n]
+	c.student.finish(z, c.from, c.in)
+	if t := c.teacher; t != nil {
+		n := c.toTeacher - c.fromTeacher
+		y = c.y[r*n : (r+1)*n]
+		t.finish(y, c.fromTeacher, c.in)
+	}
+	return z, y
+}
+
+// at returns the position of row r, its label, the terms that count it, and where their values go.
+func (c *chunks[F]) at(r int) (position int32, label int, terms *counting[F], values []float64) {
+	position = c.positions[r]
+	label, terms = int(ints(c.in[0])[position]), c.labelled
 	if label < 0 {
 		terms = c.unlabelled
 	}
+	return position, label, terms, c.values[r*len(c.logits):][:len(terms.terms)]
+}
+
+// wholeRow evaluates the terms at row r and puts the gradient of its products in their place.
+func (c *chunks[F]) wholeRow(r int) {
+	position, label, terms, values := c.at(r)
+	z, y := c.finished(r)
 	var kept *loss.Kept
 	if c.recording != nil && terms.compares {
 		if n := len(c.y) / c.chunk; n > 0 {
@@ -129,31 +190,41 @@ func (c *chunks[F]) row(r int) {
 		kept = &read.kept
 	}
 	target := c.target(z, position, label)
-	values := c.values[r*len(c.logits):][:len(terms.terms)]
 	var p, q float64
-	switch {
-	case !c.train:
+	if c.train {
+		c.inPlace(z, func(dz []F) {
+			p, q = terms.sum.Row(values, dz, terms.scales, z, y, kept, label)
+			if target != nil {
+				kernel.Add(dz, dz, target)
+			}
+		})
+	} else {
 		p, q = terms.sum.Row(values, nil, nil, z, y, kept, label)
-	case s.softcap == 0:
-		p, q = terms.sum.Row(values, z, terms.scales, z, y, kept, label)
-		if target != nil {
-			kernel.Add(z, z, target)
-		}
-	default: // the way back needs the logits
-		dz := c.spare.Get().(*[]F)
-		p, q = terms.sum.Row(values, *dz, terms.scales, z, y, kept, label)
-		if target != nil {
-			kernel.Add(*dz, *dz, target)
-		}
-		kernel.SoftcapBackward(z, *dz, z, s.softcap)
-		c.spare.Put(dz)
-	}
-	for j, i := range terms.terms {
-		c.Values[i][position] = values[j]
 	}
 	if c.TeacherTail != nil {
 		c.TeacherTail[position], c.StudentTail[position] = p, q
 	}
+	c.keep(position, terms, values)
+}
+
+// keep stores the values of a position.
+func (c *chunks[F]) keep(position int32, terms *counting[F], values []float64) {
+	for j, i := range terms.terms {
+		c.Values[i][position] = values[j]
+	}
+}
+
+// inPlace puts the gradient of products in the place of their logits z; gradient writes that of the logits, over them where it can.
+func (c *chunks[F]) inPlace(z []F, gradient func(dz []F)) {
+	if c.student.softcap == 0 {
+		gradient(z)
+		return
+	}
+	row := c.spare.Get().(*[]F) // the way back needs the logits
+	dz := (*row)[:len(z)]
+	gradient(dz)
+	kernel.SoftcapBackward(z, dz, z, c.student.softcap)
+	c.spare.Put(row)
 }
 
 // target evaluates the terms with a target at a position and returns their gradient, nil: none.

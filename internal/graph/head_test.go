@@ -31,6 +31,7 @@ type headCase struct {
 	tied                 bool // hidden states are rows of the head's own weight
 	softcap              float64
 	biased               bool // heads of both have a bias
+	budget               int  // of the graph
 	teacher, teacherHead *Param
 	teacherBias          *Param
 	recording            *rowsOnDisk // in place of the teacher
@@ -80,6 +81,7 @@ func (c *headCase) head(view func(*Param) *Param) Head {
 }
 
 func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
+	g.HeadBudget = c.budget
 	var hidden *Node
 	head := c.head(view)
 	if c.tied {
@@ -247,6 +249,92 @@ func TestHeadChunks(t *testing.T) {
 		what := fmt.Sprintf("chunks of %d", chunk)
 		sameBits(t, what, rowwise(), want)
 		near(t, what+": gradient of the head", c.gradients()["head"], head) // a sum over positions, which the chunks cut
+	}
+}
+
+// TestHeadBlocks: with less memory than rows of logits take, the vocabulary comes in blocks, and what comes out is the same.
+func TestHeadBlocks(t *testing.T) {
+	const vocab, positions = 3500, 40
+	kl, err := loss.New("forward_kl", loss.Params{Temperature: 2, T2Scaling: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, teacherVocab := range []int{0, 2100, vocab, 4500} {
+		for _, softcap := range []float64{0, 1.5} {
+			for _, budget := range []int{1, 8 * 64 * 1024, 8 * 200 * 1024} {
+				terms := []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}}
+				if teacherVocab > 0 {
+					terms = append(terms, &Term{Loss: kl, Scale: 0.5}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
+				}
+				c := newHeadCase(1, positions, false, vocab, teacherVocab, terms...).shaped(softcap != 0, softcap)
+				results := map[int]map[string][]float64{}
+				for _, c.budget = range []int{0, budget} {
+					p, cost := c.compile(t, c.build, true)
+					c.clearGradients()
+					p.poison()
+					c.run(t, p)
+					values, value := c.compile(t, c.build, false)
+					only := c.losses
+					c.run(t, values)
+					r := c.gradients()
+					for i := range terms {
+						r[fmt.Sprint("values of term ", i)] = slices.Clone(only.Values[i])
+					}
+					if have, want := scalarOf(p.g, cost), scalarOf(values.g, value); have != want {
+						t.Errorf("cost %v with gradients, %v without", have, want)
+					}
+					results[c.budget] = r
+				}
+				for name, want := range results[0] {
+					what := fmt.Sprintf("teacher %d, softcap %v, budget %d: %s", teacherVocab, softcap, budget, name)
+					if !strings.HasPrefix(name, "values") {
+						near(t, what, results[budget][name], want)
+					} else if !slices.Equal(results[budget][name], want) {
+						t.Errorf("%s: other values", what)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestHeadBudget: how a budget is kept, and when not.
+func TestHeadBudget(t *testing.T) {
+	for _, c := range []struct {
+		loss               string
+		n, vocab, teacher  int
+		budget, chunk, ids int
+	}{
+		{"forward_kl", 2048, 32000, 32000, 0, 384, 32000},
+		{"forward_kl", 2048, 32000, 32000, 96 << 20, 384, 32000},
+		{"forward_kl", 2048, 32000, 32000, 16 << 20, 64, 32000},
+		{"forward_kl", 2048, 150000, 150000, 16 << 20, 2048, 1024},
+		{"forward_kl", 512, 150000, 150000, 16 << 20, 512, 4096},
+		{"forward_kl", 2048, 32000, 32000, 1 << 20, 128, 1024},
+		{"cross_entropy", 2048, 32000, 0, 16 << 20, 128, 32000},
+		{"generalized_jsd", 2048, 32000, 32000, 1 << 20, 32, 32000}, // no loss for blocks
+		{"forward_kl", 20, 32000, 32000, 16 << 20, 20, 32000},
+		{"forward_kl", 2048, 512, 512, 1, 32, 512}, // no vocabulary for blocks
+	} {
+		g := New(tensor.Float32, 1, c.n)
+		g.HeadBudget = c.budget
+		operands := []*Node{}
+		projected := func(vocab int) *projection[float32] {
+			hidden := g.Leaf("hidden", newDense(tensor.Float32, tensor.Shape{c.n, 8}))
+			return newProjection[float32](g, hidden, Head{Weight: &Param{Name: "head", Shape: tensor.Shape{vocab, 8}}}, &operands)
+		}
+		x := &chunks[float32]{Losses: &Losses{Terms: []*Term{{Loss: newLoss(t, c.loss)}}, logits: []int{0}}, student: projected(c.vocab)}
+		logits := c.vocab
+		if c.teacher > 0 {
+			x.teacher, logits = projected(c.teacher), c.vocab+c.teacher
+		}
+		size := x.plan(c.n, c.budget)
+		if x.chunk != c.chunk || x.ids != c.ids {
+			t.Errorf("%+v: have %d positions of %d ids", c, x.chunk, x.ids)
+		}
+		if most := max(c.budget/4, min(c.n, 32)*logits); c.budget > 0 && size-16*x.chunk > most {
+			t.Errorf("%+v: have %d elements, want at most %d", c, size, most)
+		}
 	}
 }
 

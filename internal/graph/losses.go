@@ -55,7 +55,7 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 	l.rows = make([]int32, 0, n)
 	o := &op{
 		name: "head and losses", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
-		diff: make([]bool, len(operands)), scratch: c.plan(n), operations: c.operations,
+		diff: make([]bool, len(operands)), scratch: c.plan(n, g.HeadBudget), operations: c.operations,
 	}
 	o.run = func(out gorgonia.Value, in []gorgonia.Value) {
 		l.count(ints(in[0]), ints(in[1]))
@@ -124,7 +124,8 @@ type counting[F kernel.Float] struct {
 	sum      *loss.Sum[F]
 	terms    []int
 	scales   []float64
-	compares bool // some read the teacher's row
+	compares bool             // some read the teacher's row
+	streams  []loss.Stream[F] // of the positions at hand, where the vocabulary comes in blocks
 }
 
 func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *counting[F] {
@@ -144,5 +145,13 @@ func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *c
 func (c *counting[F]) scale(terms []*Term) {
 	for j, i := range c.terms {
 		c.scales[j] = terms[i].Scale
+	}
+}
+
+// stream prepares for blocks of the vocabulary at so many positions.
+func (c *counting[F]) stream(positions int) {
+	c.streams = make([]loss.Stream[F], positions)
+	for i := range c.streams {
+		c.streams[i] = c.sum.NewStream()
 	}
 }

@@ -146,8 +146,35 @@ func product(a, b float64) float64 {
 	return a * b
 }
 
-// statistics sums up, without the label.
-func (m *moments[F]) statistics() statistics {
-	unit := m.unit()
-	return statistics{logZ: m.z.log(), logY: m.y.log(), forward: unit * m.forward / m.y.sum, reverse: unit * m.reverse / m.z.sum}
+// evaluation is what a group of losses knows of one position.
+type evaluation[F kernel.Float] struct {
+	moments[F]
+	label F // the label's logit
+	statistics
+	total slope // of the weighted sum of the losses
+}
+
+// sums returns the statistics once all blocks were added.
+func (e *evaluation[F]) sums() statistics {
+	unit := e.unit()
+	return statistics{
+		logZ: e.z.log(), logY: e.y.log(),
+		forward: unit * e.moments.forward / e.y.sum, reverse: unit * e.moments.reverse / e.z.sum, label: unit * float64(e.label),
+	}
+}
+
+// gradient sets out to the weighted gradient of a block, but for what the label gets, from exponentials relative to refQ and refP.
+func (e *evaluation[F]) gradient(out, q, p, z, y []F, refQ, refP F) {
+	ofQ := e.z.factor(refQ)
+	student := F(e.total.student * ofQ)
+	if y == nil {
+		kernel.Scale(out, q, student)
+		return
+	}
+	teacher := F(e.total.teacher * e.y.factor(refP))
+	if e.total.ratio == 0 {
+		kernel.Blend(out, q, p, student, teacher)
+		return
+	}
+	kernel.BlendRatio(out, q, p, z, y, F(e.statistics.reverse/e.unit()), student, F(e.total.ratio*e.unit()*ofQ), teacher)
 }

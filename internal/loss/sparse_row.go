@@ -131,6 +131,7 @@ func (r *reduced[F]) tails(s *sparse) (p, q float64) {
 func (s *Sum[F]) sparseGroup(g *group, w *sumWork[F], values []float64, grad []F, add bool, scales []float64, z []F, kept *Kept, label int) (p, q float64) {
 	all := len(z)
 	z = z[:min(all, s.teacher)]
+	w.fit(len(z), 0)
 	r := &w.reduced
 	r.mask(z, kept)
 	m := newMoments[F](g.temperature)
@@ -178,7 +179,7 @@ func (s *Sum[F]) sparseGroup(g *group, w *sumWork[F], values []float64, grad []F
 		from, to := span(b, len(z))
 		out := grad[from:to]
 		if add {
-			out = w.block[:to-from]
+			out = w.sum[:to-from]
 		}
 		if r.tailed {
 			kernel.Scale(out, w.q[from:to], F(ofTail*m.z.factor(w.refQ[b])))

@@ -14,6 +14,7 @@ type Sum[F kernel.Float] struct {
 	groups           []group
 	rest             []int // losses that no group has
 	free             freeList[sumWork[F]]
+	streams          freeList[streamWork[F]]
 }
 
 // group is losses of one temperature that share their passes.
@@ -32,8 +33,18 @@ type sumWork[F kernel.Float] struct {
 	q, p       []F // exponentials of both rows
 	refQ, refP []F // what each block's are relative to
 	grad       []F // for a gradient that can't be made in place
-	block      [blockSize]F
+	sum        [blockSize]F
 	reduced    reduced[F]
+}
+
+// fit makes room for rows of so many ids.
+func (w *sumWork[F]) fit(student, teacher int) {
+	if len(w.q) < student {
+		w.q, w.refQ, w.refP = make([]F, student), make([]F, blocks(student)), make([]F, blocks(student))
+	}
+	if len(w.p) < teacher {
+		w.p = make([]F, teacher)
+	}
 }
 
 // NewSum prepares losses for rows of so many ids of student and teacher (0: no teacher). Losses that compare use the first min(student, teacher) ids.
@@ -47,17 +58,6 @@ func NewSum[F kernel.Float](losses []*Loss, student, teacher int) *Sum[F] {
 		}
 	}
 	return s
-}
-
-func (s *Sum[F]) newWork() *sumWork[F] {
-	w := &sumWork[F]{}
-	if n := s.student; len(s.groups) > 0 {
-		w.q, w.p, w.refQ, w.refP = make([]F, n), make([]F, min(n, s.teacher)), make([]F, blocks(n)), make([]F, blocks(n))
-	}
-	if !s.direct() {
-		w.grad = make([]F, s.student)
-	}
-	return w
 }
 
 // join puts a loss into the group whose passes it can share, or into a new one.
@@ -97,11 +97,14 @@ func (s *Sum[F]) direct() bool { return len(s.groups) == 1 && len(s.rest) == 0 }
 func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, kept *Kept, label int) (p, q float64) {
 	w := s.free.take()
 	if w == nil {
-		w = s.newWork()
+		w = new(sumWork[F])
 	}
 	defer s.free.give(w)
 	out := grad
 	if grad != nil && !s.direct() && &grad[0] == &student[0] {
+		if w.grad == nil {
+			w.grad = make([]F, s.student)
+		}
 		out = w.grad
 	}
 	told := false
@@ -134,13 +137,9 @@ func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teac
 // group evaluates a group's members; their gradient is added to grad, or written.
 func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add bool, scales []float64, z, y []F, label int) {
 	all := len(z)
-	if g.teacher {
-		n := min(len(z), len(y))
-		z, y = z[:n], y[:n]
-	} else {
-		y = nil
-	}
-	m := newMoments[F](g.temperature)
+	z, y = compared(g, z, y)
+	w.fit(len(z), len(y))
+	e := evaluation[F]{moments: newMoments[F](g.temperature)}
 	keep := grad != nil || g.mixture >= 0
 	for b := range blocks(len(z)) {
 		from, to := span(b, len(z))
@@ -148,37 +147,27 @@ func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add 
 		if !keep { // stay in the cache
 			q, p = w.q[:to-from], part(w.p, y, 0, to-from)
 		}
-		m.add(q, p, z[from:to], part(y, y, from, to), g.reverse)
-		w.refQ[b], w.refP[b] = m.z.ref, m.y.ref
+		e.add(q, p, z[from:to], part(y, y, from, to), g.reverse)
+		w.refQ[b], w.refP[b] = e.z.ref, e.y.ref
 	}
-	st := m.statistics()
 	if g.labels && label >= 0 {
-		st.label = m.unit() * float64(z[label])
+		e.label = z[label]
 	}
-	var total slope
-	for _, i := range g.members {
-		if l := s.losses[i]; l.form.value != nil {
-			value, slope := l.form.value(st, label)
-			values[i] = l.factor() * value
-			if grad != nil {
-				total.add(slope, l.factor()*scales[i]/g.temperature)
-			}
-		}
-	}
+	s.close(g, &e, values, scales, label)
 	ofMixture := 0.0
 	if i := g.mixture; i >= 0 {
 		l := s.losses[i]
-		student, value := s.mixture(l.form.mixture, &m, st, w, z, y)
+		student, value := e.mixture(l.form.mixture, w, z, y)
 		values[i] = l.factor() * value
 		if grad != nil {
 			ofMixture = l.factor() * scales[i] / g.temperature
-			total.student -= ofMixture * student
+			e.total.student -= ofMixture * student
 		}
 	}
 	switch {
 	case grad == nil:
 		return
-	case total == (slope{}) && ofMixture == 0: // without a label, whatever the logits
+	case e.total == (slope{}) && ofMixture == 0: // without a label, whatever the logits
 		if !add {
 			clear(grad)
 		}
@@ -188,43 +177,61 @@ func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add 
 		from, to := span(b, len(z))
 		q, p, out := w.q[from:to], part(w.p, y, from, to), grad[from:to]
 		if add {
-			out = w.block[:to-from]
+			out = w.sum[:to-from]
 		}
-		ofQ := m.z.factor(w.refQ[b])
-		student := F(total.student * ofQ)
-		switch {
-		case g.mixture >= 0:
-			kernel.Blend(out, q, p, student, F(ofMixture))
-		case y == nil:
-			kernel.Scale(out, q, student)
-		case total.ratio != 0:
-			kernel.BlendRatio(out, q, p, z[from:to], y[from:to], F(st.reverse/m.unit()), student, F(total.ratio*m.unit()*ofQ), F(total.teacher*m.y.factor(w.refP[b])))
-		default:
-			kernel.Blend(out, q, p, student, F(total.teacher*m.y.factor(w.refP[b])))
+		if g.mixture >= 0 {
+			kernel.Blend(out, q, p, F(e.total.student*e.z.factor(w.refQ[b])), F(ofMixture))
+		} else {
+			e.gradient(out, q, p, z[from:to], part(y, y, from, to), w.refQ[b], w.refP[b])
 		}
 		if add {
 			kernel.Add(grad[from:to], grad[from:to], out)
 		}
 	}
-	if total.label != 0 {
-		grad[label] += F(total.label)
+	if e.total.label != 0 {
+		grad[label] += F(e.total.label)
 	}
 	if !add {
 		clear(grad[len(z):all])
 	}
 }
 
+// compared cuts both rows to the ids that a group compares; y is nil where it compares nothing.
+func compared[F kernel.Float](g *group, z, y []F) (student, teacher []F) {
+	if !g.teacher {
+		return z, nil
+	}
+	n := min(len(z), len(y))
+	return z[:n], y[:n]
+}
+
+// close sets the values of the members that have one now, and the slope of their sum (scales nil: no gradient is wanted).
+func (s *Sum[F]) close(g *group, e *evaluation[F], values, scales []float64, label int) {
+	e.statistics = e.sums()
+	for _, i := range g.members {
+		l := s.losses[i]
+		if l.form.value == nil {
+			continue
+		}
+		value, slope := l.form.value(e.statistics, label)
+		values[i] = l.factor() * value
+		if scales != nil {
+			e.total.add(slope, l.factor()*scales[i]/g.temperature)
+		}
+	}
+}
+
 // mixture evaluates generalized_jsd. It leaves Q_i·log(q_i/m_i), Q = (1 − β)·q, in w.p and returns the sum of that and the value:
 // the gradient is Q_i·log(q_i/m_i) − q_i·Σ_j Q_j·log(q_j/m_j).
-func (s *Sum[F]) mixture(beta float64, m *moments[F], st statistics, w *sumWork[F], z, y []F) (student, value float64) {
+func (e *evaluation[F]) mixture(beta float64, w *sumWork[F], z, y []F) (student, value float64) {
 	restQ, restP := -math.Log1p(-beta), -math.Log(beta)
-	shift := st.logZ - st.logY + restQ - restP
+	shift := e.logZ - e.logY + restQ - restP
 	teacher := 0.0
 	for b := range blocks(len(z)) {
 		from, to := span(b, len(z))
 		p := w.p[from:to]
 		ofStudent, ofTeacher := kernel.Mixture(p, w.q[from:to], p, z[from:to], y[from:to],
-			F((1-beta)*m.z.factor(w.refQ[b])), F(beta*m.y.factor(w.refP[b])), F(m.unit()), F(shift), F(restQ), F(restP))
+			F((1-beta)*e.z.factor(w.refQ[b])), F(beta*e.y.factor(w.refP[b])), F(e.unit()), F(shift), F(restQ), F(restP))
 		student += float64(ofStudent)
 		teacher += float64(ofTeacher)
 	}

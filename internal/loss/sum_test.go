@@ -207,6 +207,71 @@ func FuzzSum(f *testing.F) {
 	})
 }
 
+// TestStream wants the same values, to the bit, and the same gradients from rows in blocks as from whole ones.
+func TestStream(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 21))
+	for done := 0; done < 100; {
+		c := newSumCase(t, r, 1+r.IntN(5*blockSize))
+		if NewSum[float32](c.losses, len(c.student), len(c.teacher)).Streams() {
+			checkStream[float32](t, r, c, 1e-6)
+			checkStream[float64](t, r, c, 1e-14)
+			done++
+		}
+	}
+}
+
+func checkStream[F kernel.Float](t *testing.T, r *rand.Rand, c *sumCase, tolerance float64) {
+	t.Helper()
+	s := NewSum[F](c.losses, len(c.student), len(c.teacher))
+	student, teacher := as[F](c.student), as[F](c.teacher)
+	want, wantGrad := make([]float64, len(c.losses)), make([]F, len(student))
+	s.Row(want, wantGrad, c.scales, student, teacher, nil, c.label)
+
+	x, have := s.NewStream(), make([]float64, len(c.losses))
+	var starts []int
+	for at := 0; at < len(student); at += blockSize * (1 + r.IntN(3)) {
+		starts = append(starts, at)
+	}
+	each := func(f func(z, y []F, from int)) {
+		for i, from := range starts {
+			to := len(student)
+			if i+1 < len(starts) {
+				to = starts[i+1]
+			}
+			f(student[from:to], teacher[min(from, len(teacher)):min(to, len(teacher))], from)
+		}
+	}
+	for range 2 { // a stream can be used again
+		s.Begin(x)
+		each(func(z, y []F, from int) { s.Scan(x, z, y, from, c.label) })
+		s.Close(x, have, c.scales, c.label)
+		if !slices.Equal(have, want) {
+			t.Errorf("%v: have %v, want %v", c, have, want)
+		}
+	}
+	each(func(z, y []F, from int) { s.Gradient(x, z, z, y, from, c.label) })
+	for i, g := range wantGrad {
+		if !close(float64(student[i]), float64(g), tolerance) {
+			t.Fatalf("%v: gradient at %d: have %v, want %v", c, i, student[i], g)
+		}
+	}
+}
+
+// TestStreams: a mixture needs a pass of its own, and so do losses that only their Rows know.
+func TestStreams(t *testing.T) {
+	for name, want := range map[string]bool{
+		"cross_entropy": true, "forward_kl": true, "reverse_kl": true, "symmetric_kl": true, "generalized_jsd": false, "skew_kl": false,
+	} {
+		l, err := New(name, Params{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := NewSum[float32]([]*Loss{l}, 10, 10).Streams(); have != want {
+			t.Errorf("%s: have %v, want %v", name, have, want)
+		}
+	}
+}
+
 // TestSumMaskedByOne: what one model alone masks makes values infinite where Rows are, never NaN.
 func TestSumMaskedByOne(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 21))

@@ -41,8 +41,9 @@ type Objective struct {
 	Features []Feature // what the terms on features compare
 	Arena    *graph.Arena
 	// Recompute keeps only the hidden states between layers for the backward pass, which computes the rest again.
-	Recompute bool
-	BF16      bool // as graph.Graph's
+	Recompute  bool
+	BF16       bool // as graph.Graph's
+	HeadBudget int  // as graph.Graph's
 
 	programs graph.ByShape[*compiled]
 }
@@ -133,7 +134,7 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 		return nil, fmt.Errorf("sequence of %d tokens: the student has %d positions", have, want)
 	}
 	b := &nn.Builder{Graph: graph.New(tensor.Float32, s.B, s.T), Weights: o.Weights}
-	b.BF16 = o.BF16
+	b.BF16, b.HeadBudget = o.BF16, o.HeadBudget
 	out := o.Model.Forward(b)
 	if o.Recompute {
 		b.Recompute(out.Hidden...)

@@ -213,6 +213,33 @@ func TestMicroBatches(t *testing.T) {
 	near(t, w.Gradients, gradients)
 }
 
+// TestHeadBudget: less memory for logits changes nothing but rounding.
+func TestHeadBudget(t *testing.T) {
+	const vocabulary = 2500
+	var rows [][][]int32
+	for i := range int32(6) {
+		rows = append(rows, [][]int32{{5, 6, 7, 900 * (i % 3), 9, 1000 + i, 2499, 11}})
+	}
+	b := batch(rows...)
+	var sums, sizes [2]float64
+	var gradients [2][]float32
+	for i, budget := range []int{0, 1} {
+		m, w := open(t, 1, 16, vocabulary)
+		o := &objective.Objective{Model: m, Weights: w, Terms: terms(t, "cross_entropy"), Arena: &graph.Arena{}, HeadBudget: budget}
+		closing(t, o)
+		sums[i], gradients[i] = run(t, o, b).Sum(0), w.Gradients
+		bytes, err := o.Bytes(b.B, b.T)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[i] = float64(bytes)
+	}
+	if sums[0] != sums[1] || sizes[1] > 0.7*sizes[0] {
+		t.Errorf("have sum %v in %v bytes, want %v in much less than %v", sums[1], sizes[1], sums[0], sizes[0])
+	}
+	near(t, gradients[1], gradients[0])
+}
+
 func near(t *testing.T, have, want []float32) {
 	t.Helper()
 	largest := 0.0
