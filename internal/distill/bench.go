@@ -104,7 +104,7 @@ func (b *Bench) Parts() []BenchPart {
 		{Name: "optimizer", Seconds: b.optimizer.spent.Seconds()}}
 	rest := b.total.Seconds() - b.optimizer.spent.Seconds()
 	for name, spent := range b.times {
-		for i, prefix := range []string{"linear", "attention", "head and losses"} {
+		for i, prefix := range []string{"linear", "attention", "head and losses", "loss on"} {
 			if strings.HasPrefix(name, prefix) {
 				p[i].Seconds += spent.Time.Seconds()
 				p[i].Operations += spent.Operations

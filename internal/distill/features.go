@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -22,9 +23,6 @@ type projection struct {
 
 // lossKeys refuses keys that a loss does not take.
 func lossKeys(t config.Loss, rows loss.Rows) error {
-	if rows == loss.Scores || rows == loss.Relations {
-		return fmt.Errorf("loss %s: losses on attention are not there yet; hidden_mse and hidden_cosine are", t.Label())
-	}
 	hidden, scores, relations := rows == loss.Hidden, rows == loss.Scores, rows == loss.Relations
 	for _, key := range []struct {
 		name         string
@@ -48,36 +46,60 @@ func lossKeys(t config.Loss, rows loss.Rows) error {
 }
 
 // featureOf resolves what a term on features compares in these two models, and the projections that it needs.
-func featureOf(t config.Loss, rows loss.Rows, student, teacher model.Outputs) (objective.Feature, []projection, error) {
-	var f objective.Feature
+func featureOf(t config.Loss, rows loss.Rows, student, teacher side, length int) (objective.Feature, []projection, error) {
+	f := objective.Feature{Heads: t.Heads.List, Average: t.Heads.Average, Relations: t.Relations, RelationHeads: t.RelationHeads}
 	fail := func(err error) (objective.Feature, []projection, error) {
 		return f, nil, fmt.Errorf("loss %s: %w", t.Label(), err)
 	}
-	pairs, err := layerPairs(t, rows, len(student.Hidden)-1, len(teacher.Hidden)-1)
+	if rows != loss.Hidden && student.info.Bidirectional != teacher.info.Bidirectional {
+		return fail(errors.New("one of the models sees the whole document at each position, the other what comes before: losses on hidden states and logits are possible"))
+	}
+	if rows == loss.Relations {
+		if f.Relations == nil {
+			return fail(errors.New("relations is missing: [qk, vv] is MiniLM, [qq, kk, vv] MiniLM v2"))
+		}
+		if f.RelationHeads == 0 {
+			f.RelationHeads = teacher.info.Heads.H
+		}
+	}
+	pairs, err := layerPairs(t, rows, student.info.Layers, teacher.info.Layers)
 	if err != nil {
 		return fail(err)
 	}
+	for _, p := range pairs {
+		f.Pairs = append(f.Pairs, objective.Pair{Student: p[0], Teacher: p[1]})
+	}
+	if err := f.Check(rows, student.Outputs, teacher.Outputs, length); err != nil || rows != loss.Hidden {
+		if err != nil {
+			return fail(err)
+		}
+		return f, nil, nil
+	}
 	var projections []projection
-	for i, p := range pairs {
-		s, err := student.Feature(model.Feature{Rows: rows, Layer: p[0]})
-		if err != nil {
-			return fail(fmt.Errorf("layers: of the student: %w", err))
+	for i := range f.Pairs {
+		p := &f.Pairs[i]
+		narrow, wide := student.Hidden[p.Student].Shape()[1], teacher.Hidden[p.Teacher].Shape()[1]
+		if narrow == wide && t.Projection.Init == "" {
+			continue
 		}
-		e, err := teacher.Feature(model.Feature{Rows: rows, Layer: p[1]})
-		if err != nil {
-			return fail(fmt.Errorf("layers: of the teacher: %w", err))
-		}
-		pair := objective.Pair{Student: p[0], Teacher: p[1]}
-		if narrow, wide := s.Shape()[1], e.Shape()[1]; rows == loss.Hidden && (narrow != wide || t.Projection.Init != "") {
-			pair.Projection = fmt.Sprintf("projection.%s.%d", t.Label(), i)
-			projections = append(projections, projection{
-				Spec: model.Spec{Name: pair.Projection, Shape: []int{wide, narrow}, Init: nn.Normal(1 / math.Sqrt(float64(narrow)))},
-				init: t.Projection.Init, file: fmt.Sprintf("projection.%d", i), keep: t.Projection.Keep,
-			})
-		}
-		f.Pairs = append(f.Pairs, pair)
+		p.Projection = fmt.Sprintf("projection.%s.%d", t.Label(), i)
+		projections = append(projections, projection{
+			Spec: model.Spec{Name: p.Projection, Shape: []int{wide, narrow}, Init: nn.Normal(1 / math.Sqrt(float64(narrow)))},
+			init: t.Projection.Init, file: fmt.Sprintf("projection.%d", i), keep: t.Projection.Keep,
+		})
 	}
 	return f, projections, nil
+}
+
+// side is one of the models that are compared.
+type side struct {
+	model.Outputs // of a single position: what there is, and how wide
+	info          model.Info
+}
+
+func sideOf(m model.Model) (side, error) {
+	out, err := model.Shapes(m)
+	return side{out, m.Info()}, err
 }
 
 // layerPairs lists pairs of the student's and the teacher's layers, of which there are so many.

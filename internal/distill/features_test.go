@@ -59,7 +59,10 @@ func featureConfig(t *testing.T) *config.Config {
 		with(term("hidden_mse"), func(l *config.Loss) { l.Layers = config.LayerMap{{Rule: "embedding"}, {Rule: "uniform"}} }),
 		with(term("hidden_mse"), func(l *config.Loss) {
 			l.As, l.Tokens, l.Normalize, l.Projection.Init, l.Projection.Keep = "patient", "first", true, "identity", true
-		}))
+		}),
+		term("attention_mse"),
+		with(term("attention_kl"), func(l *config.Loss) { l.Heads.Average = true }),
+		with(term("relation_kl"), func(l *config.Loss) { l.Relations = []string{"qk", "vv"} }))
 	return c
 }
 

@@ -43,6 +43,9 @@ var goldenRuns = map[string]func(*config.Config){
 		c.Student.Path += "-wide"
 		c.Loss = []config.Loss{term("cross_entropy"), with(term("hidden_cosine"), func(l *config.Loss) { l.Layer = -1 })}
 	},
+	"attention_mse": terms(term("cross_entropy"), term("attention_mse")),
+	"minilm":        terms(term("cross_entropy"), with(term("relation_kl"), func(l *config.Loss) { l.Relations, l.RelationHeads = []string{"qk", "vv"}, 2 })),
+	"minilm_v2":     terms(term("cross_entropy"), with(term("relation_kl"), func(l *config.Loss) { l.Relations, l.RelationHeads = []string{"qq", "kk", "vv"}, 2 })),
 }
 
 func term(name string) config.Loss {

@@ -152,15 +152,15 @@ func (r *run) makeFeatures() error {
 		if rows == loss.Logits {
 			continue
 		}
-		student, err := model.Shapes(r.student.model)
+		student, err := sideOf(r.student.model)
 		if err != nil {
 			return err
 		}
-		teacher, err := r.live.Shapes()
+		teacher, err := sideOf(r.teacher.Model)
 		if err != nil {
 			return err
 		}
-		f, more, err := featureOf(t, rows, student, teacher)
+		f, more, err := featureOf(t, rows, student, teacher, r.config.Data.SequenceLength)
 		if err == nil {
 			projections, err = join(projections, more)
 		}

@@ -95,6 +95,24 @@ func TestWrongInput(t *testing.T) {
 		"a choice of other losses":   {func(c *config.Config) { c.Loss = only("hidden_cosine"); c.Loss[0].Normalize = true }, []string{"hidden_cosine", "normalize"}},
 		"labels of layers":           {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Positions = "labels" }, []string{"loss hidden_mse: positions: labels belongs to losses on logits"}},
 		"a layer of the teacher":     {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Layer = 5 }, []string{"loss hidden_mse: layers: of the teacher: have layer 5, want 0 to 4"}},
+		"a layer of the student":     {layersOf("attention_kl", config.LayerPair{Pair: [2]int{3, 1}}), []string{"loss attention_kl: layers: of the student: have layer 3, want 1 to 2"}},
+		"attention of the embedding": {layersOf("attention_mse", config.LayerPair{Rule: "embedding"}), []string{"of the student: have layer 0, want 1 to 2"}},
+		"heads": {func(c *config.Config) {
+			c.Loss = only("attention_mse")
+			c.Teacher.Path = modelFolder(t, "teacher", func(c map[string]any) { c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"] = 2, 2, 16 }, nil)
+		}, []string{"loss attention_mse: the student has 4 heads, the teacher 2", "heads: average"}},
+		"a head":       {func(c *config.Config) { c.Loss = only("attention_mse"); c.Loss[0].Heads.List = []int{0, 1, 2, 4} }, []string{"heads: have 4, the teacher has heads 0 to 3"}},
+		"no relations": {func(c *config.Config) { c.Loss = only("relation_kl") }, []string{"loss relation_kl: relations is missing: [qk, vv] is MiniLM"}},
+		"relation heads": {func(c *config.Config) {
+			c.Loss = only("relation_kl")
+			c.Loss[0].Relations, c.Loss[0].RelationHeads = []string{"qk"}, 5
+		}, []string{"layer 2 of the student: its width 24 does not divide by relation_heads 5"}},
+		"grouped heads": {func(c *config.Config) {
+			c.Loss = only("relation_kl")
+			c.Loss[0].Relations = []string{"vv", "qk"}
+			c.Student = config.Student{Init: "random", Config: map[string]any{"num_key_value_heads": 2}}
+		}, []string{"relations: qk: layer 4 of the student: queries have width 32, keys 16", "qq, kk, vv"}},
+		"scores of a divergence":     {func(c *config.Config) { c.Loss = only("attention_kl"); c.Loss[0].Compare = "scores" }, []string{"attention_kl", "compare"}},
 		"features without a teacher": {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Teacher.Path = "" }, []string{"loss hidden_mse compares with a teacher: set teacher.path"}},
 		"end token": {func(c *config.Config) {
 			c.Data.Train[0].AppendEOS = "true"
@@ -117,6 +135,13 @@ func TestWrongInput(t *testing.T) {
 				t.Error("the folder was made")
 			}
 		})
+	}
+}
+
+func layersOf(name string, p config.LayerPair) func(c *config.Config) {
+	return func(c *config.Config) {
+		c.Loss = only(name)
+		c.Loss[0].Layers = config.LayerMap{p}
 	}
 }
 

@@ -11,10 +11,19 @@ import (
 
 // Feature is a part of a term on features: a layer of the student's and one of the teacher's.
 type Feature struct {
-	Term             int   // which one it is a part of
-	Student, Teacher *Node // hidden states [N, D], D the same for both
+	Term             int       // which one it is a part of
+	Student, Teacher *Node     // hidden states [N, D], D the same for both, or what scores are made from
+	Scores           ScorePair // of terms on scores and relations
 
 	values []float64 // [N]
+}
+
+// featureLoss adds a feature's own op.
+func featureLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
+	if l.Terms[f.Term].Loss.Rows == loss.Hidden {
+		return hiddenLoss[F](g, l, f)
+	}
+	return scoreLoss[F](g, l, f)
 }
 
 // counts reports whether a term on features counts a position.
@@ -45,7 +54,7 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 		})
 	}
 	return g.apply(&op{
-		name: "hidden loss", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
+		name: "loss on hidden states", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
 		diff: []bool{true, false, false, false},
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			clear(f.values)
@@ -54,7 +63,7 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			dx := g.apply(&op{
-				name: "hidden loss backward", shape: f.Student.Shape(), inPlace: -1,
+				name: "loss on hidden states backward", shape: f.Student.Shape(), inPlace: -1,
 				run: func(out gorgonia.Value, in []gorgonia.Value) {
 					grad := floats[F](out)
 					clear(grad)

@@ -56,7 +56,7 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 		parts = append(parts, dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teacher) }, func() *Node { return headLoss[float64](g, l, hidden, head, teacher) }))
 	}
 	for _, f := range features {
-		parts = append(parts, dispatch(g, func() *Node { return hiddenLoss[float32](g, l, f) }, func() *Node { return hiddenLoss[float64](g, l, f) }))
+		parts = append(parts, dispatch(g, func() *Node { return featureLoss[float32](g, l, f) }, func() *Node { return featureLoss[float64](g, l, f) }))
 	}
 	if len(features) == 0 && len(parts) == 1 {
 		return parts[0], l

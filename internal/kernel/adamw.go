@@ -4,13 +4,13 @@ import "math"
 
 // SumSquares returns Σ x², in float64 throughout: the square of a gradient's norm.
 func SumSquares(x []float32) float64 {
-	partial := borrow[float64](ceil(len(x), grain))
+	partial := Borrow[float64](ceil(len(x), grain))
 	parallelRows(len(x), 1, squares{x, partial})
 	var total float64
 	for _, s := range partial {
 		total += s
 	}
-	giveBack(partial)
+	GiveBack(partial)
 	return total
 }
 

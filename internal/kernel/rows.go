@@ -46,7 +46,7 @@ func reduceRows[F Float, T any, P reducer[T, F]](a, b []F, rows int, f T) {
 	r := take[reduction[F, T, P]]()
 	r.f, r.a, r.b, r.rows, r.step = f, len(a), len(b), rows, max(64, ceil(rows, 64))
 	chunks, width := ceil(rows, r.step), len(a)+len(b)
-	r.partial = borrow[F](chunks * width)
+	r.partial = Borrow[F](chunks * width)
 	parallel(chunks, r)
 	total := r.partial[:width]
 	for i := 1; i < chunks; i++ {
@@ -54,7 +54,7 @@ func reduceRows[F Float, T any, P reducer[T, F]](a, b []F, rows int, f T) {
 	}
 	add(a, a, total[:len(a)])
 	add(b, b, total[len(a):])
-	giveBack(r.partial)
+	GiveBack(r.partial)
 	give(r)
 }
 
@@ -118,8 +118,8 @@ func freeList[F Float]() *[][]F {
 	return any(&free.f64).(*[][]F)
 }
 
-// borrow returns n elements of any content, to be handed to giveBack.
-func borrow[F Float](n int) []F {
+// Borrow returns n elements of any content, to be handed to GiveBack: scratch that calls share.
+func Borrow[F Float](n int) []F {
 	free.Lock()
 	defer free.Unlock()
 	list := freeList[F]()
@@ -132,7 +132,8 @@ func borrow[F Float](n int) []F {
 	return make([]F, n)
 }
 
-func giveBack[F Float](b []F) {
+// GiveBack takes what Borrow returned.
+func GiveBack[F Float](b []F) {
 	free.Lock()
 	defer free.Unlock()
 	list := freeList[F]()

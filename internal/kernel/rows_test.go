@@ -261,12 +261,12 @@ func TestRowsAllocateNothing(t *testing.T) {
 
 func TestBorrow(t *testing.T) {
 	small, large := make([]float64, 1e6), make([]float64, 2e6)
-	giveBack(large)
-	giveBack(small)
-	if b := borrow[float64](1e6 - 1); &b[0] != &small[0] {
+	GiveBack(large)
+	GiveBack(small)
+	if b := Borrow[float64](1e6 - 1); &b[0] != &small[0] {
 		t.Error("borrow does not return the smallest buffer that is large enough")
 	}
-	if b := borrow[float64](1e6); &b[0] != &large[0] {
+	if b := Borrow[float64](1e6); &b[0] != &large[0] {
 		t.Error("borrow does not return what is left")
 	}
 }

@@ -14,7 +14,7 @@ func borrowScratch[F Float](sizes ...int) scratch[F] {
 	for _, s := range sizes {
 		n += roundUp(s)
 	}
-	whole := borrow[F](n)
+	whole := Borrow[F](n)
 	skip := int(-uintptr(unsafe.Pointer(&whole[0]))%line) / size
 	return scratch[F]{whole[skip:], whole}
 }
@@ -26,4 +26,4 @@ func (s *scratch[F]) cut(n int) []F {
 	return cut
 }
 
-func (s *scratch[F]) giveBack() { giveBack(s.whole) }
+func (s *scratch[F]) giveBack() { GiveBack(s.whole) }

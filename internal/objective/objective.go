@@ -51,10 +51,9 @@ type Objective struct {
 // compiled is the objective at one shape.
 type compiled struct {
 	*graph.Program
-	losses *graph.Losses
-	want   []model.Feature // of the teacher
-	values [][]float32     // where it goes: leaves of the graph
-	loads  bool            // it reads Recorded
+	losses  *graph.Losses
+	teacher heard
+	loads   bool // it reads Recorded
 }
 
 // Run evaluates the terms on a batch: the result holds each term's value at each position until the next Run.
@@ -64,7 +63,7 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.listen(ctx, o.Teacher, batch); err != nil {
+	if err := c.teacher.listen(ctx, o.Teacher, batch); err != nil {
 		return nil, fmt.Errorf("teacher: %w", err)
 	}
 	for _, t := range o.Terms {
@@ -84,49 +83,13 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	return c.losses, nil
 }
 
-// listen copies what the teacher says about the batch: its own memory is about to be used by the student.
-func (c *compiled) listen(ctx context.Context, t Teacher, batch *data.Batch) error {
-	var values [][]float32
-	var err error
-	switch {
-	case len(c.want) == 0:
-	case len(c.want) == 1 && c.want[0].Rows == loss.Logits:
-		values = make([][]float32, 1)
-		values[0], err = t.Hidden(ctx, batch)
-	default:
-		values, err = t.(Featured).Features(ctx, batch, c.want)
-	}
-	if err != nil {
-		return err
-	}
-	for i, v := range values {
-		copy(c.values[i], v)
-	}
-	return nil
-}
-
-// leaf adds a place for a feature of the teacher's, [B*T, width], or finds the one that is there.
-func (c *compiled) leaf(b *nn.Builder, f model.Feature, width int) *graph.Node {
-	name := fmt.Sprintf("teacher's feature %v", f)
-	i := slices.Index(c.want, f)
-	if i < 0 {
-		i = len(c.want)
-		c.want, c.values = append(c.want, f), append(c.values, make([]float32, b.Rows()*width))
-	}
-	return b.Leaf(name, tensor.New(tensor.WithShape(b.Rows(), width), tensor.WithBacking(c.values[i])))
-}
-
 // Bytes is the memory that intermediate values take at b rows of t positions, those of the teacher that are copied included.
 func (o *Objective) Bytes(b, t int) (int, error) {
 	c, err := o.compile(graph.Shape{B: b, T: t}, &graph.Arena{})
 	if err != nil {
 		return 0, err
 	}
-	n := c.Bytes()
-	for _, v := range c.values {
-		n += 4 * len(v)
-	}
-	return n, c.Close()
+	return c.Bytes() + c.teacher.bytes(), c.Close()
 }
 
 func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error) {
@@ -150,9 +113,9 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 		if err != nil {
 			return nil, fmt.Errorf("teacher: %w", err)
 		}
-		teacher = &graph.Teacher{Head: head, Hidden: c.leaf(b, model.Feature{}, width)}
+		teacher = &graph.Teacher{Head: head, Hidden: c.teacher.leaf(b, model.Feature{}, 0, width)}
 	}
-	features, err := o.features(b, out, c)
+	features, err := o.features(b, out, &c.teacher)
 	if err != nil {
 		return nil, err
 	}

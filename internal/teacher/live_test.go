@@ -13,6 +13,7 @@ import (
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
+	"kdistill/internal/loss"
 	"kdistill/internal/model"
 	"kdistill/internal/nn"
 	"kdistill/internal/objective"
@@ -134,5 +135,48 @@ func TestMappedFile(t *testing.T) {
 	}
 	if _, err := l.Hidden(context.Background(), b); err == nil || !strings.Contains(err.Error(), "cut short") {
 		t.Errorf("cut short: have error %v", err)
+	}
+}
+
+// TestFeatures asks for values of layers, and looks that no more is computed than these need.
+func TestFeatures(t *testing.T) {
+	l := tiny(t, `{"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 20, "max_position_embeddings": 16, "initializer_range": 0.4}`)
+	b := batch(2, 8)
+	own := &nn.Builder{Graph: graph.New(tensor.Float32, 2, 8), Weights: l.Weights}
+	out := l.Model.Forward(own)
+	p, err := own.Compile(&graph.Arena{}, nil, append([]*graph.Node{out.Attention[0].Projected, out.Attention[1].Rotated}, out.Hidden...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Run(context.Background(), objective.FeedOf(b, l.Model.Info())); err != nil {
+		t.Fatal(err)
+	}
+	operations := func(want ...model.Feature) float64 {
+		times := graph.Times{}
+		have, err := l.Features(graph.Measured(context.Background(), times), b, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range want {
+			n, err := out.Feature(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(have[i], p.Value(n).Float32s()) {
+				t.Errorf("%v is not the model's", f)
+			}
+		}
+		return times["linear"].Operations
+	}
+	last := model.Feature{}
+	all := operations(last)
+	third := operations(model.Feature{Rows: loss.Hidden, Layer: 1})
+	operations(model.Feature{Rows: loss.Relations, Layer: 1}, last, model.Feature{Rows: loss.Scores, Layer: 2}, model.Feature{Rows: loss.Hidden})
+	if third*3 != all {
+		t.Errorf("the first layer takes %v operations, all three %v", third, all)
+	}
+	if _, err := l.Features(context.Background(), b, []model.Feature{{Rows: loss.Hidden, Layer: 4}}); err == nil || err.Error() != "have layer 4, want 0 to 3" {
+		t.Errorf("have %v", err)
 	}
 }
