@@ -302,7 +302,9 @@ func (r *run) plan() error {
 		return err
 	}
 	r.objective.HeadBudget = c.Train.HeadMemory * 1e6
-	r.evaluator.LimitHead(c.Train.HeadMemory * 1e6)
+	if r.evaluator != nil {
+		r.evaluator.LimitHead(c.Train.HeadMemory * 1e6)
+	}
 	r.objective.Recompute = c.Train.Recompute // micro_batch_size: auto takes no account of it, so that it changes no result
 	if r.optimizer, err = optim.New(optimizerOptions(c.Train.Optimizer), len(r.student.flat.Values)); err != nil {
 		return &config.Error{Problems: []string{"train.optimizer: " + err.Error()}}
