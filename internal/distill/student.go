@@ -238,7 +238,7 @@ func shaped(ctx context.Context, c *config.Config, teacher *checkpoint.Pretraine
 	if keep != nil {
 		set[info.LayersKey] = len(keep)
 	}
-	if err := cutLayerTypes(set, base, info, keep); err != nil {
+	if err := cutLayers(set, base, info, keep); err != nil {
 		return nil, err
 	}
 	remove, err := replaced(base, modelType, set)
@@ -281,29 +281,28 @@ func replaced(text []byte, modelType string, set map[string]any) ([]string, erro
 	return names, nil
 }
 
-// cutLayerTypes keeps config.json's list of layer kinds as long as the student: the kinds of the layers that it keeps, or the first ones.
-func cutLayerTypes(set map[string]any, text []byte, info model.Info, keep []int) error {
-	const key = "layer_types"
+// cutLayers lets settings of single layers follow them: those of the layers that the student keeps, or of the first ones where config.json lists them.
+func cutLayers(set map[string]any, text []byte, info model.Info, keep []int) error {
 	var c map[string]json.RawMessage
 	if err := json.Unmarshal(text, &c); err != nil {
 		return err
 	}
-	var types []string
-	if set[key] != nil || json.Unmarshal(c[key], &types) != nil || len(types) != info.Layers {
-		return nil
-	}
-	if keep == nil {
-		n, err := wholeNumber(set[info.LayersKey])
-		if err != nil || n > len(types) || n < 0 {
-			return nil // the model says what is wrong
+	for key, values := range info.PerLayer {
+		_, listed := c[key]
+		differ := slices.ContainsFunc(values, func(v any) bool { return v != values[0] })
+		switch {
+		case set[key] != nil || !listed && (keep == nil || !differ):
+		case keep != nil:
+			var kept []any
+			for _, l := range keep {
+				kept = append(kept, values[l])
+			}
+			set[key] = kept
+		default:
+			if n, err := wholeNumber(set[info.LayersKey]); err == nil && n >= 0 && n <= len(values) { // otherwise the model says what is wrong
+				set[key] = values[:n]
+			}
 		}
-		set[key] = types[:n]
-		return nil
 	}
-	var kinds []string
-	for _, l := range keep {
-		kinds = append(kinds, types[l])
-	}
-	set[key] = kinds
 	return nil
 }

@@ -1,11 +1,13 @@
 package distill
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,6 +145,45 @@ func TestLayerTypes(t *testing.T) {
 		unmarshal(t, madeStudent(t, c).config, &have)
 		if !slices.Equal(have.Kinds, x.want) || have.Layers != len(x.want) {
 			t.Errorf("have %d layers: %v, want %v", have.Layers, have.Kinds, x.want)
+		}
+	}
+}
+
+// TestUnlistedLayers wants settings that follow from a layer's number kept with the layers, which get other numbers.
+func TestUnlistedLayers(t *testing.T) {
+	for _, x := range []struct {
+		teacher, key string
+		keep         []int
+		want         string
+	}{
+		{"gemma2-wide", "layer_types", []int{1, 2}, `["full_attention","sliding_attention"]`},
+		{"gemma3-text-windows", "layer_types", []int{0, 3}, ""}, // all alike by default: six to a period
+		{"smollm3", "no_rope_layers", []int{2, 3}, `[1,0]`},
+	} {
+		dir := filepath.Join(t.TempDir(), x.teacher)
+		if err := os.CopyFS(dir, os.DirFS(testutil.Testdata(t, "golden/models/"+x.teacher))); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "config.json")
+		text, err := checkpoint.EditObject(read(t, path), nil, x.key, "layer_types")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := config.Default()
+		c.Teacher.Path, c.Student = dir, config.Student{Init: "teacher_layers", Layers: config.Layers{List: x.keep}}
+		var have map[string]json.RawMessage
+		unmarshal(t, madeStudent(t, c).config, &have)
+		var flat bytes.Buffer
+		if raw := have[x.key]; raw != nil {
+			if err := json.Compact(&flat, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if flat.String() != x.want {
+			t.Errorf("%s: have %s %s, want %s", x.teacher, x.key, &flat, x.want)
 		}
 	}
 }

@@ -21,14 +21,15 @@ type decoder struct {
 
 	biasQKV, biasO, biasMLP bool
 	headNorm                bool // RMSNorm on each head of queries and keys
+	wholeNorm               bool // RMSNorm on all queries and all keys of a position
 	fused                   bool // queries, keys and values are one projection, gate and up another
 	windows                 []int
-	ropes                   []*graph.RotaryTable // of each layer
+	ropes                   []*graph.RotaryTable // of each layer; nil: none
+	before, after           [2]string            // norms before and after attention and feed-forward layer; "": none
 
 	// Gemma's
 	offset     float64 // what is added to the norms' weights
 	embedScale float64 // factor of the embedding; 0: none
-	sandwich   bool    // norms also after attention and feed-forward layer
 	softcap    float64 // of the logits; 0: none
 }
 
@@ -37,6 +38,7 @@ type sizes struct {
 	vocab, width, layers, heads, kv, head, ffn, positions int
 	padding                                               int
 	tied                                                  bool
+	eps, theta                                            float64 // 0: 1e-6, 1e4
 }
 
 // newDecoder reads what all of them share but the rotary embedding.
@@ -45,7 +47,7 @@ func newDecoder(c *Config, class string, def sizes) *decoder {
 		Type: c.ModelType, Class: class, Task: Causal, Vocab: c.Size("vocab_size", def.vocab), Width: c.Size("hidden_size", def.width),
 		Layers: c.Layers("num_hidden_layers", def.layers), Positions: c.Size("max_position_embeddings", def.positions),
 		Base: "model.", LayerName: "model.layers.", LayersKey: "num_hidden_layers",
-	}, act: kernel.SiLU}
+	}, act: kernel.SiLU, before: [2]string{"input_layernorm", "post_attention_layernorm"}}
 	d.info.tie(c, def.tied, "model.embed_tokens.weight", headName)
 	h := graph.Heads{H: c.Size("num_attention_heads", def.heads)}
 	if def.kv == 0 || c.values["num_key_value_heads"] == nil && hasKey(c, "num_key_value_heads") {
@@ -65,7 +67,7 @@ func newDecoder(c *Config, class string, def sizes) *decoder {
 	h.D = c.Size("head_dim", def.head)
 	d.info.Heads = h
 	d.ffn = c.Size("intermediate_size", def.ffn)
-	d.eps = c.Float("rms_norm_eps", 1e-6)
+	d.eps = c.Float("rms_norm_eps", orDefault(def.eps, 1e-6))
 	d.std = c.Float("initializer_range", 0.02)
 	d.padding = c.Padding(def.padding, d.info.Vocab)
 	d.windows = make([]int, d.info.Layers)
@@ -78,7 +80,9 @@ func newDecoder(c *Config, class string, def sizes) *decoder {
 func llamaLike(c *Config, class string, def sizes) *decoder {
 	d := newDecoder(c, class, def)
 	c.OneOf("hidden_act", "silu", "silu", "swish")
-	d.rotate(c, rope(c, d.info.Heads.D, d.info.Positions, plainRope))
+	style := plainRope
+	style.thetaValue = orDefault(def.theta, style.thetaValue)
+	d.rotate(c, rope(c, d.info.Heads.D, d.info.Positions, style))
 	return d
 }
 
@@ -91,27 +95,46 @@ func hasKey(c *Config, key string) bool { _, ok := c.values[key]; return ok }
 
 // slide sets each layer's window from layer_types, or where that key is absent by its number.
 func (d *decoder) slide(c *Config, window int, slides func(layer int) bool) {
+	const full, sliding = "full_attention", "sliding_attention"
 	types := c.Texts("layer_types")
-	if types != nil && len(types) != d.info.Layers {
+	if types == nil {
+		for i := range d.windows {
+			kind := full
+			if slides(i) {
+				kind = sliding
+			}
+			types = append(types, kind)
+		}
+	}
+	if len(types) != d.info.Layers {
 		c.fail(fmt.Errorf("config.json: layer_types: have %d entries, want num_hidden_layers %d", len(types), d.info.Layers))
 		return
 	}
-	for i := range d.windows {
-		sliding := slides(i)
-		if types != nil {
-			switch types[i] {
-			case "full_attention":
-				sliding = false
-			case "sliding_attention":
-				sliding = true
-			default:
-				c.Refuse("layer_types", "supported: full_attention, sliding_attention")
-			}
-		}
-		if sliding {
+	for i, kind := range types {
+		switch kind {
+		case full:
+		case sliding:
 			d.windows[i] = window
+		default:
+			c.Refuse("layer_types", "supported: full_attention, sliding_attention")
 		}
 	}
+	d.perLayer("layer_types", anys(types))
+}
+
+// perLayer notes a setting that belongs to each layer.
+func (d *decoder) perLayer(key string, values []any) {
+	if d.info.PerLayer == nil {
+		d.info.PerLayer = map[string][]any{}
+	}
+	d.info.PerLayer[key] = values
+}
+
+func anys[T any](values []T) (out []any) {
+	for _, v := range values {
+		out = append(out, v)
+	}
+	return out
 }
 
 func (d *decoder) Info() Info { return d.info }
@@ -124,21 +147,24 @@ func (d *decoder) Forward(b *nn.Builder) Outputs {
 	if d.embedScale != 0 {
 		x = b.Scale(x, d.embedScale)
 	}
-	before, after := [2]string{"input_layernorm", "post_attention_layernorm"}, [2]string{}
-	if d.sandwich {
-		before, after = [2]string{before[0], "pre_feedforward_layernorm"}, [2]string{before[1], "post_feedforward_layernorm"}
-	}
 	hidden, attention := []*graph.Node{x}, []Attention(nil)
 	for i := range d.info.Layers {
 		name := fmt.Sprintf("model.layers.%d.", i)
-		for part, sublayer := range []func(x *graph.Node) *graph.Node{
-			func(x *graph.Node) *graph.Node { return d.attend(b, x, i, name, &attention) },
-			func(x *graph.Node) *graph.Node { return d.feedForward(b, x, name) },
-		} {
+		for part := range d.before {
 			skip := graph.Fork(x)
-			y := sublayer(b.RMS(x, name+before[part], w, d.eps, d.offset, skip))
-			if after[part] != "" {
-				y = b.RMS(y, name+after[part], w, d.eps, d.offset, nil)
+			y, first := x, skip // whose gradient the block's first op takes along
+			if norm := d.before[part]; norm != "" {
+				y, first = b.RMS(x, name+norm, w, d.eps, d.offset, skip), nil
+			}
+			if part == 0 {
+				var a Attention
+				y, a = d.attend(b, y, first, i, name)
+				attention = append(attention, a)
+			} else {
+				y = d.feedForward(b, y, first, name)
+			}
+			if norm := d.after[part]; norm != "" {
+				y = b.RMS(y, name+norm, w, d.eps, d.offset, nil)
 			}
 			x = b.Close(skip, y)
 		}
@@ -150,8 +176,8 @@ func (d *decoder) Forward(b *nn.Builder) Outputs {
 	return out
 }
 
-// attend is the attention of layer i over x, which is normed; what it is made from is added to all.
-func (d *decoder) attend(b *nn.Builder, x *graph.Node, i int, name string, all *[]Attention) *graph.Node {
+// attend is the attention of layer i over x, and what it is made from.
+func (d *decoder) attend(b *nn.Builder, x *graph.Node, skip *graph.Skip, i int, name string) (*graph.Node, Attention) {
 	h, init := d.info.Heads, nn.Normal(d.std)
 	h.Window = d.windows[i]
 	name += "self_attn."
@@ -163,19 +189,25 @@ func (d *decoder) attend(b *nn.Builder, x *graph.Node, i int, name string, all *
 	if d.fused {
 		projections = []nn.Projection{{Name: name + "qkv_proj", Out: h.Width(), Bias: d.biasQKV, Init: init}}
 	}
-	projected := b.Project(x, d.info.Width, nil, projections...)
+	projected := b.Project(x, d.info.Width, skip, projections...)
 	qkv := projected
-	if d.headNorm {
+	switch {
+	case d.headNorm:
 		qkv = b.RMSOfHeads(qkv, name+"q_norm", 0, h.H, h.D, d.eps, d.offset)
 		qkv = b.RMSOfHeads(qkv, name+"k_norm", h.H*h.D, h.KV, h.D, d.eps, d.offset)
+	case d.wholeNorm:
+		qkv = b.RMSOfHeads(qkv, name+"q_norm", 0, 1, h.H*h.D, d.eps, d.offset)
+		qkv = b.RMSOfHeads(qkv, name+"k_norm", h.H*h.D, 1, h.KV*h.D, d.eps, d.offset)
 	}
-	qkv = b.Rotary(qkv, h, d.ropes[i])
-	*all = append(*all, Attention{h, projected, qkv})
-	return b.Project(b.Attention(qkv, h), h.H*h.D, nil, nn.Projection{Name: name + "o_proj", Out: d.info.Width, Bias: d.biasO, Init: init})
+	if r := d.ropes[i]; r != nil {
+		qkv = b.Rotary(qkv, h, r)
+	}
+	out := b.Project(b.Attention(qkv, h), h.H*h.D, nil, nn.Projection{Name: name + "o_proj", Out: d.info.Width, Bias: d.biasO, Init: init})
+	return out, Attention{h, projected, qkv}
 }
 
-// feedForward is the gated feed-forward layer over x, which is normed.
-func (d *decoder) feedForward(b *nn.Builder, x *graph.Node, name string) *graph.Node {
+// feedForward is the gated feed-forward layer over x.
+func (d *decoder) feedForward(b *nn.Builder, x *graph.Node, skip *graph.Skip, name string) *graph.Node {
 	init := nn.Normal(d.std)
 	name += "mlp."
 	projections := []nn.Projection{
@@ -185,6 +217,6 @@ func (d *decoder) feedForward(b *nn.Builder, x *graph.Node, name string) *graph.
 	if d.fused {
 		projections = []nn.Projection{{Name: name + "gate_up_proj", Out: 2 * d.ffn, Bias: d.biasMLP, Init: init}}
 	}
-	f := b.GLU(d.act, b.Project(x, d.info.Width, nil, projections...))
+	f := b.GLU(d.act, b.Project(x, d.info.Width, skip, projections...))
 	return b.Project(f, d.ffn, nil, nn.Projection{Name: name + "down_proj", Out: d.info.Width, Bias: d.biasMLP, Init: init})
 }

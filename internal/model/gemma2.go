@@ -18,7 +18,8 @@ func newGemma(c *Config, class string, vocab, positions int) *decoder {
 	d := newDecoder(c, class, sizes{vocab: vocab, width: 2304, layers: 26, heads: 8, kv: 4, head: 256, ffn: 9216, positions: positions, tied: true})
 	d.info.Heads.Scale = 1 / math.Sqrt(c.Positive("query_pre_attn_scalar", 256))
 	d.act = activation(c, "hidden_activation", "gelu_pytorch_tanh")
-	d.offset, d.embedScale, d.sandwich = 1, math.Sqrt(float64(d.info.Width)), true
+	d.offset, d.embedScale = 1, math.Sqrt(float64(d.info.Width))
+	d.before[1], d.after = "pre_feedforward_layernorm", [2]string{"post_attention_layernorm", "post_feedforward_layernorm"}
 	bias := c.Bool("attention_bias", false)
 	d.biasQKV, d.biasO = bias, bias
 	if hasKey(c, "sliding_window") && !c.Has("sliding_window") {

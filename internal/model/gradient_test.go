@@ -38,6 +38,8 @@ var settings = map[string][]string{
 	},
 	"gemma3_text": {`"sliding_window": 3, "sliding_window_pattern": 2, "final_logit_softcapping": 3.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0}`},
 	"phi3":        {`"partial_rotary_factor": 0.5, "sliding_window": 3`, `"rope_scaling": {"type": "longrope", "short_factor": [1, 1.5, 2, 3], "long_factor": [1, 2, 3, 4]}`},
+	"olmo2":       {`"attention_bias": true, "num_key_value_heads": 2`},
+	"smollm3":     {`"no_rope_layers": [0, 1], "attention_bias": true, "mlp_bias": true, "use_sliding_window": true, "sliding_window": 2`},
 	"gpt_neox":    {`"use_parallel_residual": false, "rotary_pct": 0.5, "attention_bias": false, "tie_word_embeddings": true`},
 	"distilbert":  {`"architectures": ["DistilBertForSequenceClassification"]`},
 	"roberta":     {`"architectures": ["RobertaForSequenceClassification"], "pad_token_id": 0`},
@@ -184,7 +186,7 @@ func TestPaddingRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "opt", "bert", "distilbert", "roberta"} {
+	for _, name := range []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "smollm3", "opt", "bert", "distilbert", "roberta"} {
 		for _, tied := range []bool{false, true} {
 			m, err := New(tiny(name, fmt.Sprintf(`"pad_token_id": 5, "tie_word_embeddings": %v`, tied)))
 			if err != nil {

@@ -41,6 +41,9 @@ type Info struct {
 	// HeadTensors are those of the task head, which a bare encoder's checkpoint lacks.
 	HeadTensors []string
 
+	// PerLayer are keys of config.json that list a setting for each layer, whether they are there or follow from others.
+	PerLayer map[string][]any
+
 	Task          Task
 	Bidirectional bool        // a position sees all of its document, not only what comes before
 	TokenTypes    int         // sentences of an input that it tells apart; 0, 1: none

@@ -10,10 +10,7 @@ func init() { register("phi3", newPhi3) }
 
 // newPhi3 is Phi-3 and Phi-4 (arXiv:2404.14219): Llama with fused projections, of which Phi-4-mini rotates a part of each head.
 func newPhi3(c *Config) Model {
-	d := newDecoder(c, "Phi3ForCausalLM", sizes{vocab: 32064, width: 3072, layers: 32, heads: 32, ffn: 8192, positions: 4096, padding: 32000})
-	if !c.Has("rms_norm_eps") {
-		d.eps = 1e-5
-	}
+	d := newDecoder(c, "Phi3ForCausalLM", sizes{vocab: 32064, width: 3072, layers: 32, heads: 32, ffn: 8192, positions: 4096, padding: 32000, eps: 1e-5})
 	c.OneOf("hidden_act", "silu", "silu", "swish")
 	d.fused = true
 	d.windowEverywhere(windowOf(c, 0))

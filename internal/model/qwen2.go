@@ -19,5 +19,5 @@ func qwenWindows(c *Config, d *decoder) {
 	if c.Bool("use_sliding_window", false) {
 		window, first = windowOf(c, 4096), c.Int("max_window_layers", 28)
 	}
-	d.slide(c, window, func(layer int) bool { return layer >= first })
+	d.slide(c, window, func(layer int) bool { return window > 0 && layer >= first })
 }

@@ -47,6 +47,8 @@ CASES = [
     {"model_type": "gemma3_text"},
     {"model_type": "phi3"},
     {"model_type": "gpt_neox"},
+    {"model_type": "olmo2"},
+    {"model_type": "smollm3"},
     {"model_type": "llama", **SMALL, "num_key_value_heads": None, "head_dim": None, "pad_token_id": None},
     {"model_type": "llama", **SMALL, "head_dim": 24, "attention_bias": True, "mlp_bias": True, "pad_token_id": 3},
     {"model_type": "llama", **SMALL, "tie_word_embeddings": True, "pad_token_id": -1, "initializer_range": 0.05, "rms_norm_eps": 1e-5},
@@ -100,6 +102,9 @@ CASES = [
     {"model_type": "gpt_neox", **NEOX, "rotary_pct": 0.5, "rotary_emb_base": 500, "tie_word_embeddings": True, "hidden_act": "gelu_new"},
     {"model_type": "gpt_neox", **NEOX, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}, "attention_bias": False},
     {"model_type": "gpt_neox", **NEOX, "use_parallel_residual": False, "rotary_pct": 0.5, "rope_scaling": {"type": "linear", "factor": 2.0}, "layer_norm_eps": 1e-6},
+    {"model_type": "olmo2", **SMALL, "pad_token_id": None, "attention_bias": True, "num_key_value_heads": None, "rope_theta": 500.0},
+    {"model_type": "smollm3", **SMALL, "pad_token_id": 2, "no_rope_layer_interval": 2, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
+    {"model_type": "smollm3", **SMALL, "pad_token_id": None, "no_rope_layers": [0, 1, 1], "use_sliding_window": True, "sliding_window": 7, "rope_theta": 500.0},
     # encoders: a bare one, and with its heads
     {"model_type": "bert", **BERT, "architectures": ["BertModel"], "hidden_act": "relu", "type_vocab_size": 3, "layer_norm_eps": 1e-6},
     {"model_type": "bert", **BERT, "architectures": ["BertForMaskedLM"], "pad_token_id": None},
@@ -124,6 +129,8 @@ INITIAL = [
     {"model_type": "qwen3", **SMALL},
     {"model_type": "gpt2", **GPT2, "n_layer": 3},
     {"model_type": "opt", **OPT, "word_embed_proj_dim": 24, "init_std": 0.03},
+    {"model_type": "olmo2", **SMALL},
+    {"model_type": "smollm3", **SMALL, "pad_token_id": 2},
     {"model_type": "gemma2", **GEMMA, "attention_bias": True},
     {"model_type": "gemma3_text", **GEMMA, "pad_token_id": 4},
     {"model_type": "phi3", **SMALL, "pad_token_id": 7},
@@ -210,6 +217,8 @@ def describe(values):
             kinds = [kind + "_" for kind in rotary.layer_types]
         case["ropes"] = [{"frequencies": getattr(rotary, kind + "inv_freq").tolist(), "factor": getattr(rotary, kind + "attention_scaling")} for kind in kinds]
         case["layer_ropes"] = [kinds.index(config.layer_types[i] + "_") if kinds != [""] else 0 for i in range(len(attention))]
+        if hasattr(config, "no_rope_layers"):
+            case["layer_ropes"] = [0 if rotated else -1 for rotated in config.no_rope_layers]
         if (config.rope_parameters or {}).get("rope_type") == "longrope":  # of sequences that it rotates by the short factors
             case["positions"] = min(case["positions"], config.original_max_position_embeddings)
     return case
