@@ -147,7 +147,7 @@ func TestTargets(t *testing.T) {
 
 // TestTeacherRowsOfTerms: a loss that does not compare must not see a teacher's row, whose length may be another; a metric sees all of it.
 func TestTeacherRowsOfTerms(t *testing.T) {
-	seen := map[string]int{}
+	var seen map[string]int
 	spy := func(name string, d loss.Definition) *Term {
 		d.Name = name
 		return &Term{Loss: &loss.Loss{Definition: d, Row64: func(_ []float64, _ float64, student, teacher []float64, _ int) float64 {
@@ -155,12 +155,17 @@ func TestTeacherRowsOfTerms(t *testing.T) {
 			return 0
 		}}}
 	}
-	c := newHeadCase(1, 1, false, 7, 5, spy("loss", loss.Definition{}), spy("compared", loss.Definition{Teacher: true}), spy("metric", loss.Definition{Metric: true}))
-	p, _ := c.compile(t, c.build, false)
-	c.run(t, p)
-	for what, want := range map[string]int{"loss student": 7, "loss teacher": 0, "compared student": 5, "compared teacher": 5, "metric student": 7, "metric teacher": 5} {
-		if seen[what] != want {
-			t.Errorf("%s: have %d ids, want %d", what, seen[what], want)
+	for teacher, compared := range map[int]int{5: 5, 9: 7} {
+		seen = map[string]int{}
+		c := newHeadCase(1, 1, false, 7, teacher, spy("loss", loss.Definition{}), spy("compared", loss.Definition{Teacher: true}), spy("metric", loss.Definition{Metric: true}))
+		p, _ := c.compile(t, c.build, false)
+		c.run(t, p)
+		for what, want := range map[string]int{
+			"loss student": 7, "loss teacher": 0, "compared student": compared, "compared teacher": compared, "metric student": 7, "metric teacher": teacher,
+		} {
+			if seen[what] != want {
+				t.Errorf("teacher %d, %s: have %d ids, want %d", teacher, what, seen[what], want)
+			}
 		}
 	}
 }
@@ -259,40 +264,40 @@ func TestHeadBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, teacherVocab := range []int{0, 2100, vocab, 4500} {
-		for _, softcap := range []float64{0, 1.5} {
-			for _, budget := range []int{1, 8 * 64 * 1024, 8 * 200 * 1024} {
-				terms := []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}}
-				if teacherVocab > 0 {
-					terms = append(terms, &Term{Loss: kl, Scale: 0.5}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
-				}
-				c := newHeadCase(1, positions, false, vocab, teacherVocab, terms...).shaped(softcap != 0, softcap)
-				results := map[int]map[string][]float64{}
-				for _, c.budget = range []int{0, budget} {
-					p, cost := c.compile(t, c.build, true)
-					c.clearGradients()
-					p.poison()
-					c.run(t, p)
-					values, value := c.compile(t, c.build, false)
-					only := c.losses
-					c.run(t, values)
-					r := c.gradients()
-					for i := range terms {
-						r[fmt.Sprint("values of term ", i)] = slices.Clone(only.Values[i])
-					}
-					if have, want := scalarOf(p.g, cost), scalarOf(values.g, value); have != want {
-						t.Errorf("cost %v with gradients, %v without", have, want)
-					}
-					results[c.budget] = r
-				}
-				for name, want := range results[0] {
-					what := fmt.Sprintf("teacher %d, softcap %v, budget %d: %s", teacherVocab, softcap, budget, name)
-					if !strings.HasPrefix(name, "values") {
-						near(t, what, results[budget][name], want)
-					} else if !slices.Equal(results[budget][name], want) {
-						t.Errorf("%s: other values", what)
-					}
-				}
+	for _, x := range []struct {
+		teacherVocab int
+		softcap      float64 // with a bias
+		budget       int
+	}{{0, 0, 1}, {2100, 0, 8 * 64 * 1024}, {vocab, 0, 8 * 200 * 1024}, {4500, 0, 1}, {0, 1.5, 8 * 64 * 1024}, {vocab, 1.5, 1}} {
+		terms := []*Term{{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}}
+		if x.teacherVocab > 0 {
+			terms = append(terms, &Term{Loss: kl, Scale: 0.5}, &Term{Loss: newLoss(t, "reverse_kl"), Attended: true, Scale: 0.5})
+		}
+		c := newHeadCase(1, positions, false, vocab, x.teacherVocab, terms...).shaped(x.softcap != 0, x.softcap)
+		var results [2]map[string][]float64
+		for i, budget := range []int{0, x.budget} {
+			c.budget = budget
+			p, cost := c.compile(t, c.build, true)
+			c.clearGradients()
+			p.poison()
+			c.run(t, p)
+			values, value := c.compile(t, c.build, false)
+			only := c.losses
+			c.run(t, values)
+			results[i] = c.gradients()
+			for j := range terms {
+				results[i][fmt.Sprint("values of term ", j)] = slices.Clone(only.Values[j])
+			}
+			if have, want := scalarOf(p.g, cost), scalarOf(values.g, value); have != want {
+				t.Errorf("cost %v with gradients, %v without", have, want)
+			}
+		}
+		for name, want := range results[0] {
+			what := fmt.Sprintf("%+v: %s", x, name)
+			if !strings.HasPrefix(name, "values") {
+				near(t, what, results[1][name], want)
+			} else if !slices.Equal(results[1][name], want) {
+				t.Errorf("%s: other values", what)
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func mixturePortable[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shif
 	var sumQ, sumP float64
 	for i := range dst {
 		student, teacher := weightQ*q[i], weightP*t[i]
-		d := float64(scale*difference(z[i], y[i]) - shift)
+		d := float64(scale*(z[i]-y[i]) - shift)
 		l := 0.0
 		if larger := max(student, teacher); larger > 0 {
 			l = math.Log1p(float64(min(student, teacher)) / float64(larger))

@@ -1,9 +1,13 @@
 package loss
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+
+	"kdistill/internal/kernel"
 )
 
 // CheckResult compares a loss with its definition, written out once more in plain float64 probabilities, on a fixed set of rows.
@@ -11,9 +15,9 @@ type CheckResult struct {
 	Name            string
 	Setting         string  // "" for the defaults, else what differs from them, as "T=2 t2_scaling" or "beta=0.3"
 	Closed          float64 // the definition's value, mean over the rows
-	Value, Value32  float64 // the value of Row64 and of Row32
-	GradientError   float64 // largest difference of Row64's gradient from the definition's central differences; 0 for a metric
-	GradientError32 float64 // the same of Row32
+	Value, Value32  float64 // the value in float64 and in float32, by Row or by Sum: what is farther from the definition's
+	GradientError   float64 // largest difference of the gradient in float64 from the definition's central differences; 0 for a metric
+	GradientError32 float64 // the same in float32
 	Pass            bool
 }
 
@@ -53,26 +57,64 @@ func (e entry) check(setting string, params Params) CheckResult {
 		return r
 	}
 	const rows, ids = 5, 23
+	ways := []way{{byRow[float64](l), byRow[float32](l)}}
+	if l.form != nil {
+		ways = append(ways, way{bySum[float64](l, ids), bySum[float32](l, ids)})
+	}
+	values, values32 := make([]float64, len(ways)), make([]float64, len(ways))
 	random := rand.New(rand.NewPCG(1, 2))
 	for range rows {
 		student, teacher := normal(random, ids, 2), normal(random, ids, 2)
 		label := random.IntN(ids)
 		r.Closed += e.definition(l.Params, student, student, teacher, label) / rows
-		gradient, gradient32 := make([]float64, ids), make([]float32, ids)
-		r.Value += l.Row64(gradient, 1, student, teacher, label) / rows
-		r.Value32 += float64(l.Row32(gradient32, 1, narrow(student), narrow(teacher), label)) / rows
-		if e.Metric {
-			continue
+		var differences []float64
+		if !e.Metric {
+			differences = e.differences(l.Params, student, teacher, label)
 		}
-		for i, d := range e.differences(l.Params, student, teacher, label) {
-			r.GradientError = worse(r.GradientError, gradient[i]-d)
-			r.GradientError32 = worse(r.GradientError32, float64(gradient32[i])-d)
+		for i, w := range ways {
+			gradient, gradient32 := make([]float64, ids), make([]float32, ids)
+			values[i] += w.double(gradient, student, teacher, label) / rows
+			values32[i] += float64(w.single(gradient32, narrow(student), narrow(teacher), label)) / rows
+			for i, d := range differences {
+				r.GradientError = worse(r.GradientError, gradient[i]-d)
+				r.GradientError32 = worse(r.GradientError32, float64(gradient32[i])-d)
+			}
 		}
 	}
+	r.Value, r.Value32 = farthest(values, r.Closed), farthest(values32, r.Closed)
 	size := 1 + math.Abs(r.Closed)
 	r.Pass = math.Abs(r.Value-r.Closed) <= valueTolerance*size && math.Abs(r.Value32-r.Closed) <= valueTolerance32*size &&
 		r.GradientError <= gradientTolerance && r.GradientError32 <= gradientTolerance32
 	return r
+}
+
+// way is how a loss is evaluated, with its gradient added to zeros.
+type way struct {
+	double func(grad, student, teacher []float64, label int) float64
+	single func(grad, student, teacher []float32, label int) float32
+}
+
+func byRow[F kernel.Float](l *Loss) func(grad, student, teacher []F, label int) F {
+	return func(grad, student, teacher []F, label int) F { return Value(l, grad, 1, student, teacher, label) }
+}
+
+func bySum[F kernel.Float](l *Loss, ids int) func(grad, student, teacher []F, label int) F {
+	sum := NewSum[F]([]*Loss{l}, ids, ids)
+	return func(grad, student, teacher []F, label int) F {
+		value := make([]float64, 1)
+		sum.Row(value, grad, []float64{1}, student, teacher, nil, label)
+		return F(value[0])
+	}
+}
+
+// farthest returns the value that is farthest from another; NaN is.
+func farthest(values []float64, from float64) float64 {
+	return slices.MaxFunc(values, func(a, b float64) int {
+		if a != a || b != b {
+			return cmp.Compare(b, a) // NaN is the least of all
+		}
+		return cmp.Compare(math.Abs(a-from), math.Abs(b-from))
+	})
 }
 
 // definition evaluates the closed form, T² included, at the student's logits; detached quantities are taken at base.

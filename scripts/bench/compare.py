@@ -9,15 +9,13 @@ import json
 import os
 import pathlib
 import random
-import re
 import statistics
 import subprocess
 import sys
-import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-WARM_UP = 2
+import kernels
+from sides import HERE, WARM_UP, Side, built, environment, tcmalloc
+
 STOCK_TURNS = 3      # it is slow, and no close race
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-3}  # of the losses: the first one's difference is rounding, AdamW makes later ones of it
 OPTIMIZER = {"lr": 1e-4, "betas": [0.9, 0.95], "weight_decay": 0.1}
@@ -41,52 +39,6 @@ CASES = {  # student, teacher, rows and tokens of a batch, precision of products
     "kd-260k": ("KD, Llama of stories260K's size", TINY, TINY, 8, 512, "float32"),
     "kd-gpt2": ("KD, GPT-2 124 M to 6 of its layers", gpt2(6), gpt2(12), 4, 256, "float32"),
 }
-
-
-class Side:
-    """A process that makes one step for each line it is sent."""
-
-    def __init__(self, name, command, environment):
-        self.name, self.steps = name, []
-        self.process = subprocess.Popen([str(c) for c in command], cwd=ROOT, env=environment, text=True, bufsize=1,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name}: ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def step(self):
-        self.process.stdin.write("\n")
-        self.steps.append(self.answer())
-
-    def finish(self):
-        self.process.stdin.close()
-        self.end = self.answer()
-        self.process.wait()
-
-    def seconds(self):
-        return statistics.median(s["seconds"] for s in self.steps[WARM_UP:])
-
-    def memory(self, imports):
-        """Peak in MB, with or without what the process took before it loaded anything."""
-        return (self.end["peak_memory"] - (0 if imports else self.end["imports"])) / 1e6
-
-
-def environment(threads, allocator=None):
-    """Nobody's settings of BLAS: some machines set some that halve the speed."""
-    e = {k: v for k, v in os.environ.items() if not re.match("OPENBLAS_|MKL_|OMP_|KDISTILL_|GO(MAXPROCS|GC|MEMLIMIT|DEBUG)", k)}
-    e |= {"GOMAXPROCS": str(threads), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
-    if allocator:
-        e |= {"LD_PRELOAD": allocator, "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 40), "TCMALLOC_RELEASE_RATE": "0"}
-    return e
-
-
-def tcmalloc():
-    listing = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
-    found = re.search(r"libtcmalloc_minimal\.so\S* .*=> (\S+)", listing)
-    return found and found[1]
 
 
 def start(folder, program, student, teacher, rows, tokens, precision, o):
@@ -152,20 +104,23 @@ def main():
     p.add_argument("--turns", type=int, default=7, help="measured steps of each side")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    p.add_argument("--kernels", nargs="?", const="", help="losses and heads in place of steps: all, or of " + ", ".join(kernels.CASES))
     p.add_argument("--no-stock", action="store_true", help="leave out PyTorch as one writes it first")
     p.add_argument("--recompute", action="store_true", help="kdistill computes activations again in the backward pass")
     p.add_argument("--out", type=argparse.FileType("a"), help="file that gets a JSON line for each process")
     o = p.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}; threads: {o.threads}; tcmalloc: {tcmalloc() or 'not installed, PyTorch is slower without'}", file=sys.stderr)
 
+    if o.kernels is not None:
+        with built() as program:
+            kernels.table(program, o.kernels.split(",") if o.kernels else kernels.CASES, o)
+        return
     print("| step | kdistill | PyTorch's best ÷ kdistill | stock ÷ kdistill | peak memory, kdistill ÷ PyTorch's best | without imports | as told by --dry-run | losses differ by |\n"
           "|---|---|---|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as work:
-        program = pathlib.Path(work) / "bench"
-        subprocess.run(["go", "build", "-o", program, "./scripts/bench"], cwd=ROOT, check=True, env=os.environ | {"CGO_ENABLED": "0"})
+    with built() as program:
         for name in o.cases.split(","):
             title, student, teacher, rows, tokens, precision = CASES[name]
-            sides = start(pathlib.Path(work) / name, program, student, teacher, rows, tokens, precision, o)
+            sides = start(program.parent / name, program, student, teacher, rows, tokens, precision, o)
             try:
                 measure(sides, o.turns)
             finally:

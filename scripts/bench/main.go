@@ -1,4 +1,4 @@
-// Command bench is kdistill's side of scripts/bench-torch: it makes a configuration's training steps when it is told to.
+// Command bench is kdistill's side of scripts/bench-torch: it makes a configuration's training steps, or evaluates a loss, when it is told to.
 // A line on standard input asks for a step; each is answered by a JSON line. At the end of the input come the parts of the mean step and the memory.
 package main
 
@@ -19,13 +19,18 @@ func main() {
 	log.SetFlags(0)
 	path := flag.String("config", "", "a YAML `FILE`")
 	warmUp := flag.Int("warm-up", 2, "steps that the parts leave out")
+	kernel := flag.String("kernel", "", "a loss instead, as `JSON`")
 	flag.Parse()
-	if err := run(*path, *warmUp); err != nil {
+	run := func() error { return runSteps(*path, *warmUp) }
+	if *kernel != "" {
+		run = func() error { return runKernel(*kernel) }
+	}
+	if err := run(); err != nil {
 		log.Fatal("bench: ", err)
 	}
 }
 
-func run(path string, warmUp int) error {
+func runSteps(path string, warmUp int) error {
 	ctx, answers, started := context.Background(), json.NewEncoder(os.Stdout), distill.PeakMemory()
 	c, err := config.Load(path, nil)
 	if err != nil {

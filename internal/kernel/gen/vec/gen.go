@@ -250,6 +250,24 @@ func (g *gen) keep(m mask, v vec) vec {
 	return r
 }
 
+// keptMul returns a·b where the mask is set, else 0; keptFMA adds b·c to a where it is.
+func (g *gen) keptMul(m mask, a, b vec) vec {
+	if !g.wide {
+		return g.mul(a, g.keep(m, b))
+	}
+	r := g.vec()
+	g.VMULPS_Z(b, a, m, r)
+	return r
+}
+
+func (g *gen) keptFMA(m mask, a, b, c vec) {
+	if g.wide {
+		g.VFMADD231PS(c, b, m, a)
+	} else {
+		g.fma(a, b, g.keep(m, c))
+	}
+}
+
 // choose returns a where the mask is set, else b.
 func (g *gen) choose(m mask, a, b operand.Op) vec {
 	r := g.vec()

@@ -27,7 +27,7 @@ var lossKernels = []kernel{
 		g.loop(n, 4, func(u int) {
 			v := g.load(p)
 			d := g.sub(g.sub(g.load(a), g.load(b)), center)
-			g.fma(s[u], v, g.keep(g.compare(notEqual, v, zero), d))
+			g.keptFMA(g.compare(notEqual, v, zero), s[u], v, d)
 		})
 		g.retSums(s)
 	}},
@@ -48,7 +48,7 @@ var lossKernels = []kernel{
 			slope := g.sub(g.sub(g.load(z), g.load(y)), center)
 			g.mulAdd(slope, b, a)
 			v := g.mul(g.load(p), c)
-			g.fma(v, student, g.keep(g.compare(notEqual, student, zero), slope))
+			g.keptFMA(g.compare(notEqual, student, zero), v, student, slope)
 			g.store(v, dst)
 		})
 		g.ret()
@@ -60,15 +60,15 @@ var lossKernels = []kernel{
 		log1p, zero, smallest, s, p := g.log1pRatio(), g.zero(), g.constant(1e-37), g.sums(1), g.sums(1)
 		g.loop(n, 1, func(int) {
 			student, teacher := g.mul(g.load(q), weightQ), g.mul(g.load(t), weightP)
-			d := g.difference(g.load(z), g.load(y))
+			d := g.sub(g.load(z), g.load(y)) // of two -Inf it is NaN, but then both probabilities are 0
 			g.mulSub(d, scale, shift)
 			l := log1p(g.min(student, teacher), g.max(g.max(student, teacher), g.copy(smallest)))
 			forQ := g.add(g.sub(restQ, l), g.min(zero, d))
 			forP := g.sub(g.sub(restP, l), g.max(zero, d))
-			v := g.mul(student, g.keep(g.compare(notEqual, student, zero), forQ))
+			v := g.keptMul(g.compare(notEqual, student, zero), student, forQ)
 			g.store(v, dst)
 			g.accumulate(s[0], g.active(v))
-			g.accumulate(p[0], g.active(g.mul(teacher, g.keep(g.compare(notEqual, teacher, zero), forP))))
+			g.accumulate(p[0], g.active(g.keptMul(g.compare(notEqual, teacher, zero), teacher, forP)))
 		})
 		g.retSums(s, p)
 	}},
