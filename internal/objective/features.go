@@ -20,6 +20,8 @@ type Featured interface {
 	Shapes() (model.Outputs, error)
 	// Features returns values on the batch, [B*T, width] each, valid until the next call.
 	Features(ctx context.Context, batch *data.Batch, want []model.Feature) ([][]float32, error)
+	// Bytes is the memory that its intermediate values take then at b rows of t positions.
+	Bytes(b, t int, want []model.Feature) (int, error)
 }
 
 // Feature is what a term on features compares: pairs of layers, whose values are added.

@@ -5,6 +5,7 @@ package objective
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -83,13 +84,21 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	return c.losses, nil
 }
 
-// Bytes is the memory that intermediate values take at b rows of t positions, those of the teacher that are copied included.
+// Bytes is the memory that intermediate values take at b rows of t positions in one arena for student and teacher, and the teacher's that are copied.
 func (o *Objective) Bytes(b, t int) (int, error) {
 	c, err := o.compile(graph.Shape{B: b, T: t}, &graph.Arena{})
 	if err != nil {
 		return 0, err
 	}
-	return c.Bytes() + c.teacher.bytes(), c.Close()
+	n := c.Bytes()
+	if teacher, ok := o.Teacher.(Featured); ok && len(c.teacher.want) > 0 {
+		heard, err := teacher.Bytes(b, t, c.teacher.want)
+		if err != nil {
+			return 0, errors.Join(fmt.Errorf("teacher: %w", err), c.Close())
+		}
+		n = max(n, heard)
+	}
+	return n + c.teacher.bytes(), c.Close()
 }
 
 func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error) {

@@ -285,6 +285,29 @@ func TestFrozenWeights(t *testing.T) {
 	}
 }
 
+// TestBytesOfTeacher: a teacher that is much wider than the student needs more of the arena that they share.
+func TestBytesOfTeacher(t *testing.T) {
+	m, w := open(t, 1, 16, 20)
+	tm, tw := open(t, 2, 1024, 20)
+	live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: &graph.Arena{}}
+	o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms(t, "forward_kl"), Arena: live.Arena}
+	alone, err := (&objective.Objective{Model: m, Weights: w, Terms: terms(t, "cross_entropy")}).Bytes(2, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, err := live.Bytes(2, 8, []model.Feature{{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := o.Bytes(2, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if copied := 4 * 2 * 8 * 1024; heard <= alone+copied || both != heard+copied {
+		t.Errorf("have %d bytes, want the teacher's %d and %d that are copied; the student alone takes %d", both, heard, copied, alone)
+	}
+}
+
 // broken is a teacher that has nothing to say.
 type broken struct{ err error }
 

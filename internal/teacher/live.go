@@ -64,7 +64,7 @@ func (l *Live) Features(ctx context.Context, batch *data.Batch, want []model.Fea
 		l.programs[key] = &graph.ByShape[*compiled]{}
 	}
 	s := graph.Shape{B: batch.B, T: batch.T}
-	c, err := l.programs[key].At(s, func() (*compiled, error) { return l.compile(s, want) })
+	c, err := l.programs[key].At(s, func() (*compiled, error) { return l.compile(s, want, l.Arena) })
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,15 @@ func (l *Live) Features(ctx context.Context, batch *data.Batch, want []model.Fea
 	return values, nil
 }
 
+// Bytes is the memory that intermediate values of Features take at b rows of t positions.
+func (l *Live) Bytes(b, t int, want []model.Feature) (int, error) {
+	c, err := l.compile(graph.Shape{B: b, T: t}, want, &graph.Arena{})
+	if err != nil {
+		return 0, err
+	}
+	return c.Bytes(), c.Close()
+}
+
 // forward begins a graph with the model.
 func (l *Live) forward(s graph.Shape) (*nn.Builder, model.Outputs, error) {
 	if want := l.Model.Info().Positions; s.T > want {
@@ -89,7 +98,7 @@ func (l *Live) forward(s graph.Shape) (*nn.Builder, model.Outputs, error) {
 	return b, out, b.Err()
 }
 
-func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
+func (l *Live) compile(s graph.Shape, want []model.Feature, arena *graph.Arena) (*compiled, error) {
 	b, out, err := l.forward(s)
 	if err != nil {
 		return nil, err
@@ -102,7 +111,7 @@ func (l *Live) compile(s graph.Shape, want []model.Feature) (*compiled, error) {
 		}
 		c.wanted = append(c.wanted, n)
 	}
-	c.Program, err = b.Compile(l.Arena, nil, c.wanted...)
+	c.Program, err = b.Compile(arena, nil, c.wanted...)
 	return c, err
 }
 
