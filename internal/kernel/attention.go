@@ -61,13 +61,11 @@ func capScores[F Float](a *Attention, scores []F, stride, rows, n int) {
 
 // AttentionForward computes out = softmax(Scale·q·kᵀ)·v and lse, the log-sum-exp of each query's scaled scores.
 func AttentionForward[F Float](a Attention, out, lse, q, k, v []F, first, last []int32) {
-	t := takeCall[attentionForward[F]](&forwardCalls)
+	t := take[attentionForward[F]]()
 	*t = attentionForward[F]{a, out, lse, q, k, v, first, last}
 	parallel(a.B*a.KV*ceil(a.T, itemQueries), t)
-	giveCall(&forwardCalls, t)
+	give(t)
 }
-
-var forwardCalls callPool
 
 type attentionForward[F Float] struct {
 	Attention

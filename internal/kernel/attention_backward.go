@@ -15,14 +15,14 @@ const (
 // Where key/value heads and rows are too few for the threads, rows are cut into parts, which some threads go through for the gradients of their
 // queries and others for those of their keys. That takes 7 products in place of 5, half more work, and gives the same bits: a part skips what it doesn't add to.
 func AttentionBackward[F Float](a Attention, dq, dk, dv, dout, out, lse, q, k, v []F, first, last []int32) {
-	t := takeCall[attentionBackward[F]](&backwardCalls)
+	t := take[attentionBackward[F]]()
 	*t = attentionBackward[F]{a, backwardPartSize(a, runtime.GOMAXPROCS(0)), dq, dk, dv, dout, out, lse, q, k, v, first, last}
 	items := a.B * a.KV
 	if t.part < a.T {
 		items *= 2 * ceil(a.T, t.part)
 	}
 	parallel(items, t)
-	giveCall(&backwardCalls, t)
+	give(t)
 }
 
 // backwardPartSize is how many positions of a row an item does, T or more where it does all of them.
@@ -34,8 +34,6 @@ func backwardPartSize(a Attention, threads int) int {
 	parts := ceil(4*threads, heads) // more than threads: the first keys are seen by most queries
 	return ceil(ceil(a.T, parts), backwardPart) * backwardPart
 }
-
-var backwardCalls callPool
 
 type attentionBackward[F Float] struct {
 	Attention

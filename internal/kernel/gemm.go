@@ -3,7 +3,6 @@ package kernel
 import (
 	"math"
 	"runtime"
-	"unsafe"
 )
 
 //go:generate go run ./gen/gemm -out gemm_amd64.s -stubs gemm_stubs_amd64.go -pkg kernel
@@ -40,18 +39,14 @@ func compute[F Float, S Storage](rounded, transA, transB bool, m, n, k int, a []
 	}
 	_ = a[extent(transA, m, k, lda)-1]
 	_ = b[extent(transB, k, n, ldb)-1]
-	calls := &gemmCalls[unsafe.Sizeof(b[0])]
-	g := takeCall[gemm[F, S]](calls)
+	g := take[gemm[F, S]]()
 	*g = gemm[F, S]{rounded: rounded, transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}
 	if transA {
 		g.rs, g.cs = 1, lda
 	}
 	parallel(g.cut(), g)
-	giveCall(calls, g)
+	give(g)
 }
-
-// gemmCalls is indexed by the size of B's elements.
-var gemmCalls [9]callPool
 
 // extent is how many elements a matrix spans.
 func extent(trans bool, rows, columns, ld int) int {
