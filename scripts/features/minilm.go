@@ -74,7 +74,7 @@ var minilm = study{
 		var arms []arm
 		for _, a := range []struct{ name, loss string }{
 			{"the last hidden states alone", "[{name: hidden_mse, layer: last}]"},
-			{"the hidden states of all layers", "[{name: hidden_mse, layers: [embedding, uniform]}]"},
+			{"hidden states and relations", "[{name: hidden_mse, layers: [embedding, uniform]}, {name: relation_kl, relations: [qq, kk, vv], layer: last}]"},
 		} {
 			arms = append(arms, arm{name: a.name, measure: measure, train: func(seed int, rate float64) (string, error) {
 				return o.train(fmt.Sprintf("%s-%d-of-%d-seed%d-lr%g", slug(a.name), o.steps, len(train), seed, rate), fmt.Sprintf(`teacher: {path: %q}
