@@ -44,21 +44,26 @@ func TestKillCache(t *testing.T) {
 		}
 		return text
 	}
-	begun := time.Now()
 	want := rows(folder())
-	whole := time.Since(begun)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // any moment is to be harmless
 	kills, halfway := 0, 0
 	for range 3 {
 		dir := folder()
-		for attempt := range 20 {
+		written := func() int {
+			info, err := os.Stat(filepath.Join(dir, "cache", "rows-00000.bin"))
+			if err != nil {
+				return 0
+			}
+			return int(info.Size())
+		}
+		for attempt := range 5 {
 			p, _, stderr := process(t, dir, args...)
 			if err := p.Start(); err != nil {
 				t.Fatal(err)
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- p.Wait() }()
-			waitFor(ended, dir, "", time.Duration(random.Int64N(int64(whole))))
+			waitUntil(ended, written, 1+random.IntN(len(want)/2))
 			_ = p.Process.Kill() // an error where it has ended
 			<-ended
 			if p.ProcessState.Success() {
@@ -68,7 +73,7 @@ func TestKillCache(t *testing.T) {
 				t.Fatalf("attempt %d: it ended by itself: %s", attempt, stderr)
 			}
 			kills++
-			if info, err := os.Stat(filepath.Join(dir, "cache", "rows-00000.bin")); err == nil && info.Size() > 0 && info.Size() < int64(len(want)) {
+			if n := written(); n > 0 && n < len(want) {
 				halfway++
 			}
 		}
@@ -78,5 +83,18 @@ func TestKillCache(t *testing.T) {
 	}
 	if kills < 3 || halfway == 0 {
 		t.Errorf("%d processes were killed, %d in the middle of writing", kills, halfway)
+	}
+}
+
+// waitUntil waits for the end of a process, or for written bytes.
+func waitUntil(ended chan error, written func() int, bytes int) {
+	for written() < bytes {
+		select {
+		case err := <-ended:
+			ended <- err
+			return
+		default:
+			time.Sleep(100 * time.Microsecond)
+		}
 	}
 }

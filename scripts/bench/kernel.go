@@ -23,6 +23,7 @@ type kernelCase struct {
 	Width      int    `json:"width"`
 	Teacher    int    `json:"teacher_width"`
 	BF16       bool   `json:"bfloat16"`
+	Repeat     int    `json:"repeat"` // evaluations of a turn, 0: one
 }
 
 // runKernel answers each line of the standard input with a turn: its seconds, the mean loss and samples of the gradients.
@@ -45,12 +46,13 @@ func runKernel(text string) error {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		began := time.Now()
-		value, err := step()
-		if err != nil {
-			return err
+		began, times, value := time.Now(), max(1, c.Repeat), 0.0
+		for range times {
+			if value, err = step(); err != nil {
+				return err
+			}
 		}
-		seconds := time.Since(began).Seconds()
+		seconds := time.Since(began).Seconds() / float64(times)
 		samples := make([][]float32, len(results))
 		for i, r := range results {
 			for j := range 97 {

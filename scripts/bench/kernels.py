@@ -16,18 +16,20 @@ def head(chunk):
     return [{"variant": "head", "compile": c, **k} for c in (True, False) for k in ({}, {"chunk": chunk})]
 
 
+LOGITS = {"rows": 512, "repeat": 5}  # evaluations of a turn: one alone is as long as waking up
 HEAD = {"loss": "forward_kl", "rows": 2048, "width": 288, "teacher_width": 288, "vocabulary": 32000}
 CASES = {  # title, case, ways to write it, the first as one writes it without the compiler
-    "kl-32000": ("forward KL, 512 × 32000", {"loss": "forward_kl", "rows": 512, "vocabulary": 32000}, KL),
-    "kl-262144": ("forward KL, 512 × 262144", {"loss": "forward_kl", "rows": 512, "vocabulary": 262144}, KL),
-    "jsd-32000": ("generalized JSD, 512 × 32000", {"loss": "generalized_jsd", "rows": 512, "vocabulary": 32000}, JSD),
-    "jsd-262144": ("generalized JSD, 512 × 262144", {"loss": "generalized_jsd", "rows": 512, "vocabulary": 262144}, JSD),
+    "kl-32000": ("forward KL, 512 × 32000", LOGITS | {"loss": "forward_kl", "vocabulary": 32000}, KL),
+    "kl-262144": ("forward KL, 512 × 262144", LOGITS | {"loss": "forward_kl", "vocabulary": 262144}, KL),
+    "jsd-32000": ("generalized JSD, 512 × 32000", LOGITS | {"loss": "generalized_jsd", "vocabulary": 32000}, JSD),
+    "jsd-262144": ("generalized JSD, 512 × 262144", LOGITS | {"loss": "generalized_jsd", "vocabulary": 262144}, JSD),
     "head": ("head + forward KL, 2048 × 288 × 32000", HEAD, head(512)),
     "head-bfloat16": ("the same, bfloat16", HEAD | {"bfloat16": True}, head(512)),
     "head-151936": ("head + forward KL, 512 rows, width 288, teacher 768, V 151936",
                     {"loss": "forward_kl", "rows": 512, "width": 288, "teacher_width": 768, "vocabulary": 151936}, head(128)),
 }
-TOLERANCE = {False: (1e-5, 1e-4), True: (1e-2, 5e-2)}  # of the value; of gradients, by the largest of them
+# Of the value; of gradients, by the largest of them. PyTorch's float32 sum over 512 x 262144 ids is 1.6e-5 away from float64's, kdistill's 2e-8.
+TOLERANCE = {False: (3e-5, 1e-4), True: (1e-2, 5e-2)}
 
 
 def beyond(side):
