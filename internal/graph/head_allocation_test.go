@@ -25,7 +25,11 @@ func TestHeadAllocatesNothing(t *testing.T) {
 				run := head.run
 				head.run = func(out gorgonia.Value, in []gorgonia.Value) {
 					run(out, in)
-					if objects, bytes := allocated(5, func() { run(out, in) }); objects > 0 {
+					objects, bytes := allocated(5, func() { run(out, in) })
+					for try := 0; try < 5 && objects > 0; try++ { // scratch of a worker that had no turn before, or that a collection took
+						objects, bytes = allocated(5, func() { run(out, in) })
+					}
+					if objects > 0 {
 						t.Errorf("%v, softcap %v, budget %d: allocates %d bytes in %d objects", losses, softcap, budget, bytes, objects)
 					}
 				}
