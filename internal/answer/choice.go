@@ -1,0 +1,87 @@
+package answer
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// letters are labels of choices; a text without its choices may have A to J.
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+var (
+	leading = regexp.MustCompile(`^[\s*"']*(?:\(([A-Za-z])\)|([A-Z])(?:[*"'.]*\s*$|[)*]|\.\s|\s+is\b)|([B-Z]):|([a-z])(?:[*"'.]*\s*$|\)|\.\s))`) // "A:" is whose turn it is
+	inside  = regexp.MustCompile(`\(([A-Za-z])\)`)
+	option  = regexp.MustCompile(`(?i:\b(?:option|choice))\s+\(?([A-Z])\b`)
+)
+
+// Letter is the label of the choice with index i.
+func Letter(i int) string { return letters[i : i+1] }
+
+// FindChoice returns the index of the choice that a text takes. A text that is one of the choices is that one; else it is told by its letter:
+// at the beginning of what follows the last "answer is" ("(B)", "B.", "B"), of the whole text, by the last "option B", the last "(B)";
+// else by the only choice whose words stand behind "answer is", or in the text. choices may be nil: then letters from A to J count.
+// Choices of equal text are one, the first.
+func FindChoice(text string, choices []string) (int, bool) {
+	text = Cut(text)
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		words[i] = Normalize(c)
+	}
+	if i := slices.Index(words, Normalize(text)); i >= 0 {
+		return i, true
+	}
+	count := len(choices)
+	if count == 0 {
+		count = 10
+	}
+	labelled := func(groups []string) (int, bool) {
+		for _, g := range groups {
+			if i := strings.Index(letters[:min(count, len(letters))], strings.ToUpper(g)); g != "" && i >= 0 {
+				if len(words) > 0 {
+					i = slices.Index(words, words[i])
+				}
+				return i, true
+			}
+		}
+		return 0, false
+	}
+	parts := append(afterMarks(text), text)
+	for _, part := range parts {
+		if m := leading.FindStringSubmatch(part); m != nil {
+			if i, ok := labelled(m[1:]); ok {
+				return i, true
+			}
+		}
+	}
+	for _, pattern := range []*regexp.Regexp{option, inside} {
+		for _, m := range slices.Backward(pattern.FindAllStringSubmatch(text, -1)) {
+			if i, ok := labelled(m[1:]); ok {
+				return i, true
+			}
+		}
+	}
+	for _, part := range parts {
+		if i, ok := mentioned(Normalize(part), words); ok {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// mentioned returns the only choice whose words stand in the text; of two, one inside the other, the longer.
+func mentioned(text string, words []string) (int, bool) {
+	found, text := -1, " "+text+" "
+	for i, w := range words {
+		if w == "" || !strings.Contains(text, " "+w+" ") || slices.Index(words, w) < i {
+			continue
+		}
+		switch {
+		case found < 0 || strings.Contains(w, words[found]):
+			found = i
+		case !strings.Contains(words[found], w):
+			return 0, false
+		}
+	}
+	return found, found >= 0
+}
