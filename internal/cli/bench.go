@@ -16,6 +16,7 @@ func init() { register(newBench) }
 
 type benchOptions struct {
 	config  string
+	stage   string
 	sets    []string
 	steps   int
 	threads int
@@ -37,6 +38,7 @@ what the processor can do at best, measured by a loop of multiply-adds that touc
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "a YAML `FILE`, or the name of an embedded configuration")
 	f.StringArrayVar(&o.sets, "set", nil, "override a key, as `KEY=VALUE`; may be repeated")
+	f.StringVar(&o.stage, "stage", "", "the `NAME` of the stage to measure, of several; default: the first")
 	f.IntVar(&o.steps, "steps", 10, "steps to measure, after two that warm up")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
 	addThreads(c, &o.threads)
@@ -60,7 +62,7 @@ func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
 	if err := c.Unpack(); err != nil {
 		return err
 	}
-	b, err := distill.NewBench(cmd.Context(), c, distill.Options{Log: s.err})
+	b, err := distill.NewBench(cmd.Context(), c, distill.Options{Log: s.err, Stage: o.stage})
 	if err != nil {
 		return err
 	}

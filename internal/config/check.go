@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 
 // settle fills in the defaults that hang on other keys.
 func (c *Config) settle(given map[string]*yaml.Node) {
-	if given["train.epochs"] != nil && given["train.steps"] == nil {
+	if (given["train.epochs"] != nil || c.Stages != nil) && given["train.steps"] == nil {
 		c.Train.Steps = 0
 	}
 	if given["train.optimizer.weight_decay"] == nil && c.Train.Optimizer.Name != "adamw" {
@@ -19,6 +20,12 @@ func (c *Config) settle(given map[string]*yaml.Node) {
 	}
 	if c.Student.Init == "teacher_layers" && c.Student.Layers.IsZero() {
 		c.Student.Layers.Rule = "uniform"
+	}
+	if c.Stages != nil && given["loss"] == nil {
+		c.Loss = nil
+	}
+	for i := range c.Stages {
+		c.Stages[i].settle(c.Train, fmt.Sprintf("stages[%d]", i), given)
 	}
 	if c.Cache.Samples > 0 { // which take the place of the likeliest ids
 		if given["cache.top_k"] == nil {
@@ -30,6 +37,23 @@ func (c *Config) settle(given map[string]*yaml.Node) {
 	}
 	settleSources("data.train", c.Data.Train, given)
 	settleSources("data.eval", c.Data.Eval, given)
+}
+
+// settle takes what a stage doesn't say from train.
+func (s *Stage) settle(t Train, at string, given map[string]*yaml.Node) {
+	if given[at+".lr"] == nil {
+		s.LR = t.Optimizer.LR
+	}
+	from := t.Schedule
+	if name := s.Schedule.Name; name != "" && name != from.Name {
+		from.DecaySteps = 0 // they belong to the other schedule
+	}
+	fields := reflect.ValueOf(from)
+	for i, name := range names(fields.Type()) {
+		if given[join(at, "schedule."+name)] == nil {
+			reflect.ValueOf(&s.Schedule).Elem().Field(i).Set(fields.Field(i))
+		}
+	}
 }
 
 func settleSources(key string, sources []Source, given map[string]*yaml.Node) {
@@ -58,14 +82,14 @@ func (l *loader) check(c *Config) {
 	}
 	checkSources("data.train", c.Data.Train, wrong)
 	checkSources("data.eval", c.Data.Eval, wrong)
-	l.checkLosses(c.Loss, wrong)
-	if c.Train.Steps > 0 && c.Train.Epochs > 0 {
-		wrong("train.epochs", "train.steps is given too: leave one of them out, or set it to null")
+	if c.Stages == nil {
+		l.checkLosses(c.Loss, "loss", wrong)
+		checkLength("train", c.Train.Steps, c.Train.Epochs, wrong)
+	} else {
+		l.checkStages(c, wrong)
 	}
 	checkOptimizer(c.Train.Optimizer, wrong)
-	if s := c.Train.Schedule; s.DecaySteps > 0 && s.Name != "warmup_stable_decay" {
-		wrong("train.schedule.decay_steps", "belongs to the schedule warmup_stable_decay, have %s", s.Name)
-	}
+	checkSchedule(c.Train.Schedule, "train.schedule", wrong)
 	if c.Output.Dir == "" {
 		wrong("output.dir", "is missing: give the folder to write to")
 	}
@@ -120,15 +144,58 @@ func checkSources(key string, sources []Source, wrong reporter) {
 	}
 }
 
-func (l *loader) checkLosses(losses []Loss, wrong reporter) {
+func (l *loader) checkStages(c *Config, wrong reporter) {
+	if len(c.Stages) == 0 {
+		wrong("stages", "is empty: leave it out for a run of one stage")
+	}
+	if c.Loss != nil {
+		wrong("loss", "stages are given, each with a loss of its own: leave this one out")
+	}
+	for key, given := range map[string]int{"train.steps": c.Train.Steps, "train.epochs": c.Train.Epochs} {
+		if given > 0 {
+			wrong(key, "stages are given, each with steps or epochs of its own: leave this out")
+		}
+	}
+	seen := map[string]bool{}
+	for i, s := range c.Stages {
+		at := fmt.Sprintf("stages[%d]", i)
+		if s.Name == "" {
+			wrong(at+".name", "is missing: metrics tell stages by it")
+		} else if seen[s.Name] {
+			wrong(at+".name", "%s is there already: give this stage another name", s.Name)
+		}
+		seen[s.Name] = true
+		l.checkLosses(s.Loss, at+".loss", wrong)
+		if s.Steps == 0 && s.Epochs == 0 {
+			wrong(at+".steps", "is missing: give steps, or epochs")
+		}
+		checkLength(at, s.Steps, s.Epochs, wrong)
+		checkSchedule(s.Schedule, at+".schedule", wrong)
+	}
+}
+
+func checkLength(at string, steps, epochs int, wrong reporter) {
+	if steps > 0 && epochs > 0 {
+		wrong(at+".epochs", "%s.steps is given too: leave one of them out, or set it to null", at)
+	}
+}
+
+func checkSchedule(s Schedule, at string, wrong reporter) {
+	if s.DecaySteps > 0 && s.Name != "warmup_stable_decay" {
+		wrong(at+".decay_steps", "belongs to the schedule warmup_stable_decay, have %s", s.Name)
+	}
+}
+
+// checkLosses checks the losses of a key.
+func (l *loader) checkLosses(losses []Loss, key string, wrong reporter) {
 	if len(losses) == 0 {
-		wrong("loss", "is empty: leave it out for forward_kl")
+		wrong(key, "is empty: name a loss, such as [{name: forward_kl}]")
 		return
 	}
 	labels := map[string]bool{}
 	weight := 0.0
 	for i, loss := range losses {
-		at := fmt.Sprintf("loss[%d]", i)
+		at := fmt.Sprintf("%s[%d]", key, i)
 		if loss.Name == "" {
 			wrong(at, "name is missing")
 		} else if labels[loss.Label()] {
@@ -147,7 +214,7 @@ func (l *loader) checkLosses(losses []Loss, wrong reporter) {
 		weight += loss.Weight.From + loss.Weight.To
 	}
 	if weight == 0 {
-		wrong("loss", "every weight is 0: nothing would be learnt")
+		wrong(key, "every weight is 0: nothing would be learnt")
 	}
 }
 
@@ -183,9 +250,15 @@ func checkCache(c *Config, wrong reporter) {
 	case k.Samples == 0 && k.Bits != 32 && k.Bits != 16 && k.Bits != 8:
 		wrong("cache.bits", "have %d, want 32, 16 or 8", k.Bits)
 	}
-	for i, loss := range c.Loss {
-		if loss.Tail != "" && c.Teacher.Cache == "" && c.Cache.Dir == "" {
-			wrong(fmt.Sprintf("loss[%d].tail", i), "belongs to teacher.cache: a live teacher gives the whole distribution")
+	for i, s := range c.Course() {
+		at := "loss"
+		if c.Stages != nil {
+			at = fmt.Sprintf("stages[%d].loss", i)
+		}
+		for j, loss := range s.Loss {
+			if loss.Tail != "" && c.Teacher.Cache == "" && c.Cache.Dir == "" {
+				wrong(fmt.Sprintf("%s[%d].tail", at, j), "belongs to teacher.cache: a live teacher gives the whole distribution")
+			}
 		}
 	}
 }
@@ -199,10 +272,16 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	t := c.Train
-	warn(t.Steps > 0 && t.Schedule.WarmupSteps >= t.Steps,
-		"train.schedule.warmup_steps (%d) is not below train.steps (%d): the learning rate never leaves the warm-up", t.Schedule.WarmupSteps, t.Steps)
-	warn(t.Schedule.MinLRRatio > 0 && (t.Schedule.Name == "constant" || t.Schedule.Name == "inverse_sqrt"),
-		"train.schedule.min_lr_ratio has no effect with the schedule %s", t.Schedule.Name)
+	for i, s := range c.Course() {
+		at := "train"
+		if c.Stages != nil {
+			at = fmt.Sprintf("stages[%d]", i)
+		}
+		warn(s.Steps > 0 && s.Schedule.WarmupSteps >= s.Steps,
+			"%s.schedule.warmup_steps (%d) is not below %[1]s.steps (%[3]d): the learning rate never leaves the warm-up", at, s.Schedule.WarmupSteps, s.Steps)
+		warn(s.Schedule.MinLRRatio > 0 && (s.Schedule.Name == "constant" || s.Schedule.Name == "inverse_sqrt"),
+			"%s.schedule.min_lr_ratio has no effect with the schedule %s", at, s.Schedule.Name)
+	}
 	warn(t.BatchSize < int(t.MicroBatchSize),
 		"train.micro_batch_size (%d) is above train.batch_size (%d): batches of %d are used", t.MicroBatchSize, t.BatchSize, t.BatchSize)
 	return all

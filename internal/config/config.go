@@ -14,7 +14,8 @@ type Config struct {
 	Teacher Teacher `yaml:"teacher"`
 	Student Student `yaml:"student"`
 	Data    Data    `yaml:"data"`
-	Loss    []Loss  `yaml:"loss"`
+	Loss    []Loss  `yaml:"loss,omitempty"` // nil: Stages have their own
+	Stages  []Stage `yaml:"stages,omitempty"`
 	Train   Train   `yaml:"train"`
 	Output  Output  `yaml:"output"`
 	Cache   Cache   `yaml:"cache"`
@@ -126,6 +127,26 @@ type HeadMap struct {
 // IsZero tells that nothing was said about heads.
 func (h HeadMap) IsZero() bool { return !h.Average && h.List == nil }
 
+// Stage is a part of the run with losses, steps and a schedule of its own: what it does not say of LR and Schedule, Train says.
+// Exactly one of Steps and Epochs is positive.
+type Stage struct {
+	Name     string   `yaml:"name"`
+	Loss     []Loss   `yaml:"loss"`
+	Steps    int      `yaml:"steps,omitempty" range:"[1,)"`
+	Epochs   int      `yaml:"epochs,omitempty" range:"[1,)"`
+	LR       float64  `yaml:"lr" range:"[0,)"`
+	Schedule Schedule `yaml:"schedule"`
+}
+
+// Course lists the stages of the run in their order: a single one without a name where Stages is empty, as Loss and Train say.
+func (c *Config) Course() []Stage {
+	if len(c.Stages) > 0 {
+		return c.Stages
+	}
+	t := c.Train
+	return []Stage{{Loss: c.Loss, Steps: t.Steps, Epochs: t.Epochs, LR: t.Optimizer.LR, Schedule: t.Schedule}}
+}
+
 // Label is the name of the term in logs and metrics: As, or Name where As is empty.
 func (l Loss) Label() string {
 	if l.As != "" {
@@ -134,7 +155,7 @@ func (l Loss) Label() string {
 	return l.Name
 }
 
-// Weight is a factor that may go From one value To another over the run. A constant has From == To and no Schedule.
+// Weight is a factor that may go From one value To another over its stage. A constant has From == To and no Schedule.
 type Weight struct {
 	From     float64 `yaml:"from" range:"[0,)"`
 	To       float64 `yaml:"to" range:"[0,)"`
@@ -144,7 +165,7 @@ type Weight struct {
 // Constant is the weight that stays w.
 func Constant(w float64) Weight { return Weight{From: w, To: w} }
 
-// At is the weight when the part progress of the run is done: 0 at the first step, 1 at the last.
+// At is the weight when the part progress of the stage is done: 0 at the first step, 1 at the last.
 func (w Weight) At(progress float64) float64 {
 	if w.Schedule == "cosine" {
 		progress = (1 - math.Cos(math.Pi*progress)) / 2
@@ -152,7 +173,7 @@ func (w Weight) At(progress float64) float64 {
 	return w.From + (w.To-w.From)*progress
 }
 
-// Train is the loop. Exactly one of Steps and Epochs is positive.
+// Train is the loop. Exactly one of Steps and Epochs is positive, or none where there are stages.
 type Train struct {
 	Steps          int        `yaml:"steps,omitempty" range:"[1,)"`
 	Epochs         int        `yaml:"epochs,omitempty" range:"[1,)"`

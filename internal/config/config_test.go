@@ -146,6 +146,7 @@ func TestRoundTrip(t *testing.T) {
 		"weights": minimal + "loss: [{name: a, weight: {from: 2, to: 2}}, {name: b, weight: 3, alpha: 1e-9}]\ntrain: {epochs: 2, optimizer: {name: sgd}, micro_batch_size: 3}",
 		"masks":   strings.Replace(minimal, "a.txt", "a.jsonl, prompt_field: p, completion_field: c, mask_prompt: false, separator: ''", 1),
 		"maps":    minimal + "loss: [{name: a, layers: [[0, 0], all], heads: average}, {name: b, layers: first, heads: [1]}, {name: c, layer: last, layers: null, projection: {keep: true}}]",
+		"stages":  minimal + "stages: [{name: a, loss: [{name: x}], epochs: 1}, {name: b, loss: [{name: x, beta: 1}], steps: 2, lr: 0, schedule: {name: linear}}]",
 		"draws":   minimal + "cache: {samples: 16}",
 		"all ids": minimal + "cache: {dir: d, top_k: all, bits: 32}",
 		"layers":  "teacher: {path: t}\nstudent: {init: teacher_layers, layers: [1]}\ndata: {train: [{path: '#: odd'}]}\noutput: {dir: ' o'}",
@@ -162,6 +163,42 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(c, again); diff != "" {
 			t.Errorf("%s: %s\n%s", name, diff, out)
 		}
+	}
+}
+
+// TestStages: what a stage doesn't say of its rate and schedule, train says; a run without stages has one.
+func TestStages(t *testing.T) {
+	text := minimal + `
+stages:
+  - {name: a, loss: [{name: x, weight: 2}], epochs: 2, lr: 0}
+  - {name: b, loss: [{name: y}], steps: 5, schedule: {name: linear, warmup_steps: 1}}
+  - {name: c, loss: [{name: y}], steps: 5, schedule: {decay_steps: 1}}
+train: {optimizer: {lr: 0.5}, schedule: {name: warmup_stable_decay, warmup_steps: 3, min_lr_ratio: 0.1, decay_steps: 2}}
+`
+	c := mustLoad(t, text, "stages[1].steps=6")
+	y := []Loss{{Name: "y", Weight: Constant(1), Temperature: 1}}
+	want := []Stage{
+		{Name: "a", Loss: []Loss{{Name: "x", Weight: Constant(2), Temperature: 1}}, Epochs: 2, Schedule: Schedule{"warmup_stable_decay", 3, 0.1, 2}},
+		{Name: "b", Loss: y, Steps: 6, LR: 0.5, Schedule: Schedule{"linear", 1, 0.1, 0}},
+		{Name: "c", Loss: y, Steps: 5, LR: 0.5, Schedule: Schedule{"warmup_stable_decay", 3, 0.1, 1}},
+	}
+	if diff := cmp.Diff(want, c.Course()); diff != "" {
+		t.Error(diff)
+	}
+	if c.Loss != nil || c.Train.Steps != 0 || c.Train.Epochs != 0 {
+		t.Errorf("the run has losses %v, %d steps and %d epochs besides", c.Loss, c.Train.Steps, c.Train.Epochs)
+	}
+	if d := Diff(c, mustLoad(t, text)); len(d) != 1 || d[0] != (Change{"stages[1].steps", "6", "5", false}) {
+		t.Errorf("have changes %v", d)
+	}
+	if w := mustLoad(t, text, "stages[1].schedule.warmup_steps=9").Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "stages[1].schedule.warmup_steps (9) is not below stages[1].steps (5)") {
+		t.Errorf("have warnings %q", w)
+	}
+
+	c = mustLoad(t, minimal)
+	want = []Stage{{Loss: c.Loss, Steps: 1000, LR: 1e-3, Schedule: Schedule{Name: "cosine"}}}
+	if diff := cmp.Diff(want, c.Course()); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -200,7 +237,7 @@ func TestProblems(t *testing.T) {
 		{"tail", minimal + "cache: {dir: d}\nloss: [{name: x, tail: none}]", []string{"loss[0].tail", "tail_bucket"}},
 		{"misspelt section", minimal + "trian: {}", []string{"run.yaml:5: trian", "did you mean train?"}},
 		{"upper case", minimal + "Train: {}", []string{"did you mean train?"}},
-		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, train, output and cache"}},
+		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, stages, train, output and cache"}},
 		{"wrong place", minimal + "train: {lr: 1}", []string{"did you mean train.optimizer.lr?"}},
 		{"wrong section", minimal + "steps: 1", []string{"did you mean train.steps?"}},
 		{"in a list", strings.Replace(minimal, "a.txt", "a.txt, seperator: x", 1), []string{"run.yaml:3: data.train[0].seperator", "data.train[0].separator"}},
@@ -263,6 +300,17 @@ func TestProblems(t *testing.T) {
 		{"adam with momentum", minimal + "train: {optimizer: {momentum: 0.9}}", []string{"momentum: belongs to sgd"}},
 		{"sgd with betas", minimal + "train: {optimizer: {name: sgd, betas: [0, 0]}}", []string{"betas: belongs to adamw"}},
 		{"nesterov", minimal + "train: {optimizer: {name: sgd, nesterov: true}}", []string{"nesterov: needs momentum"}},
+		{"stages and losses", minimal + "loss: [{name: x}]\nstages: [{name: a, loss: [{name: x}], steps: 1}]", []string{"run.yaml:5: loss: stages are given, each with a loss of its own"}},
+		{"stages and steps", minimal + "train: {steps: 5}\nstages: [{name: a, loss: [{name: x}], steps: 1}]", []string{"run.yaml:5: train.steps: stages are given"}},
+		{"stages and epochs", minimal + "train: {epochs: 5}\nstages: [{name: a, loss: [{name: x}], steps: 1}]", []string{"run.yaml:5: train.epochs: stages are given"}},
+		{"no stages", minimal + "stages: []", []string{"run.yaml:5: stages: is empty"}},
+		{"a stage of nothing", minimal + "stages:\n  - {name: a}\n  - {loss: [{name: x}], steps: 1}", []string{"stages[0].loss: is empty", "stages[0].steps: is missing", "stages[1].name: is missing"}},
+		{"a stage twice", minimal + "stages: [{name: a, loss: [{name: x}], steps: 1}, {name: a, loss: [{name: x}], steps: 1}]", []string{"stages[1].name: a is there already"}},
+		{"steps and epochs of a stage", minimal + "stages: [{name: a, loss: [{name: x}], steps: 1, epochs: 1}]", []string{"stages[0].epochs: stages[0].steps is given too"}},
+		{"a key of a stage", minimal + "stages: [{name: a, loss: [{name: x}], step: 1}]", []string{"stages[0].step: unknown key: did you mean stages[0].steps?"}},
+		{"a loss of a stage", minimal + "stages: [{name: a, loss: [{name: x, temperature: 2}, {name: x}], steps: 1}]", []string{"stages[0].loss[0].temperature: say t2_scaling", "stages[0].loss[1]: x is there already"}},
+		{"tail in a stage", minimal + "stages: [{name: a, loss: [{name: x, tail: raw}], steps: 1}]", []string{"stages[0].loss[0].tail", "belongs to teacher.cache"}},
+		{"decay steps of a stage", minimal + "stages: [{name: a, loss: [{name: x}], steps: 1, schedule: {decay_steps: 5}}]", []string{"stages[0].schedule.decay_steps: belongs to the schedule"}},
 		{"decay steps", minimal + "train: {schedule: {decay_steps: 5}}", []string{"decay_steps: belongs to the schedule warmup_stable_decay"}},
 		{"variable", strings.Replace(minimal, "path: t", "path: '${KDISTILL_TEST_UNSET}/x'", 1), []string{"teacher.path: environment variable KDISTILL_TEST_UNSET is not set"}},
 		{"several", minimal + "train: {steps: 0, sead: 1}\nloss: 3", []string{"train.sead", "loss: have 3, want a list", "train.steps: have 0"}},

@@ -101,6 +101,13 @@ func checkReference(t *testing.T, n *yaml.Node, v reflect.Value, key string) {
 			checkReference(t, value.Content[0], element.Elem(), at+"[]")
 			continue
 		}
+		if at == "stages" {
+			for _, name := range names(f.Type.Elem()) {
+				if !strings.Contains(comment, "\n#   "+name+": ") {
+					t.Errorf("reference.yaml does not explain %s[].%s", at, name)
+				}
+			}
+		}
 		if slices.Contains(examples, at) {
 			continue
 		}

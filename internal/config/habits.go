@@ -77,7 +77,7 @@ func (d *decoder) unknown(n *yaml.Node, section, name string, here []string) {
 func meant(section, name string, here []string) string {
 	var same, inside []string
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
-		if strings.HasSuffix(key, "."+name) {
+		if strings.HasSuffix(key, "."+name) && !strings.HasPrefix(key, "stages[]") { // whose keys are those of other sections
 			same = append(same, key)
 			if strings.HasPrefix(key, section+".") {
 				inside = append(inside, key)

@@ -206,8 +206,8 @@ func (s *Source) Stats() Stats { return s.stats }
 // Len returns the number of rows of an epoch.
 func (s *Source) Len() int { return s.stats.Rows }
 
-// Steps returns how many calls of Next(rows) all epochs take; 0 where they have no end.
-func (s *Source) Steps(rows int) int { return (s.o.Epochs*s.Len() + rows - 1) / rows }
+// Steps returns how many calls of Next(rows) so many epochs take.
+func (s *Source) Steps(epochs, rows int) int { return (epochs*s.Len() + rows - 1) / rows }
 
 // Next returns the next rows, across the ends of epochs. After the last epoch's last row it returns io.EOF; the batch before that may be smaller.
 // Packed batches are SequenceLength long; others as long as their longest row, rounded up to a multiple of 32 and at most SequenceLength.

@@ -14,13 +14,15 @@ import (
 	"kdistill/internal/kernel"
 	"kdistill/internal/loss"
 	"kdistill/internal/optim"
+	"kdistill/internal/suggest"
 )
 
-// Bench makes a run's steps one by one and measures them. Nothing is evaluated and nothing is written.
+// Bench makes the steps of one stage of a run, one by one, and measures them. Nothing is evaluated and nothing is written.
 type Bench struct {
 	run       *run
+	stage     *stage
 	start     data.State
-	steps     int // the number of the last one
+	steps     int // made
 	times     graph.Times
 	optimizer *timedOptimizer
 	total     time.Duration // of all steps that the parts cover
@@ -44,12 +46,22 @@ type BenchPart struct {
 
 // NewBench checks and opens everything that a run needs.
 func NewBench(ctx context.Context, c *config.Config, o Options) (*Bench, error) {
+	at := 0
+	if o.Stage != "" {
+		var names []string
+		for _, s := range c.Stages {
+			names = append(names, s.Name)
+		}
+		if at = slices.Index(names, o.Stage); at < 0 {
+			return nil, suggest.Unknown("stage", o.Stage, names)
+		}
+	}
 	r, err := prepare(ctx, c, o.Log)
 	if err != nil {
 		return nil, err
 	}
 	r.describe()
-	b := &Bench{run: r, start: r.source.State(), times: graph.Times{}, optimizer: &timedOptimizer{Optimizer: r.optimizer}}
+	b := &Bench{run: r, stage: r.stages[at], start: r.source.State(), times: graph.Times{}, optimizer: &timedOptimizer{Optimizer: r.optimizer}}
 	r.optimizer = b.optimizer
 	return b, nil
 }
@@ -61,8 +73,8 @@ func (b *Bench) Step(ctx context.Context) (BenchStep, error) {
 	if err != nil {
 		return BenchStep{}, err
 	}
-	b.steps = b.steps%b.run.steps + 1 // schedules end with the run
-	done, err := b.run.step(graph.Measured(ctx, b.times), b.steps, batch)
+	done, err := b.run.step(graph.Measured(ctx, b.times), b.stage.first+b.steps%b.stage.Steps, batch) // schedules end with the stage
+	b.steps++
 	if err != nil {
 		return BenchStep{}, err
 	}
@@ -70,7 +82,7 @@ func (b *Bench) Step(ctx context.Context) (BenchStep, error) {
 	b.total += took
 	b.covered++
 	rows := 0
-	for _, t := range b.run.terms {
+	for _, t := range b.stage.terms {
 		if t.Loss.Rows == loss.Logits {
 			rows = max(rows, counted(batch, t))
 		}
@@ -146,7 +158,7 @@ func (b *Bench) LossRows() LossRows {
 	vocab := b.run.student.model.Info().Logits()
 	l := LossRows{Rows: b.rows / max(1, b.covered), Vocab: vocab, Seconds: b.times[graph.LossRows].Time.Seconds() / float64(max(1, b.covered))}
 	models := 1
-	if slices.ContainsFunc(b.run.terms, func(t *graph.Term) bool { return t.Loss.Teacher && t.Loss.Rows == loss.Logits }) {
+	if slices.ContainsFunc(b.stage.terms, func(t *graph.Term) bool { return t.Loss.Teacher && t.Loss.Rows == loss.Logits }) {
 		models = 2
 	}
 	const elements = 16 << 20 // beyond caches
@@ -181,14 +193,18 @@ func (b *Bench) LossRows() LossRows {
 	return l
 }
 
-// Memory is a table of what the run is expected to hold, and the sum in bytes: what --dry-run tells. It takes rows from the data.
+// Memory is a table of what the stage is expected to hold, and the sum in bytes: what --dry-run tells. It takes rows from the data.
 func (b *Bench) Memory() (table [][]string, total int64, err error) {
 	batch, err := b.next(b.run.micro)
 	if err != nil {
 		return nil, 0, err
 	}
-	parts, err := b.run.memory(batch)
-	return memoryTable(parts), int64(totalMemory(parts)), err
+	intermediate, err := b.stage.objective.Bytes(batch.B, batch.T)
+	if err != nil {
+		return nil, 0, err
+	}
+	parts := b.run.memory(intermediate)
+	return memoryTable(parts), int64(totalMemory(parts)), nil
 }
 
 // Close frees what NewBench opened.

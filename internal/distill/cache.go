@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kdistill/internal/config"
+	"kdistill/internal/graph"
 	"kdistill/internal/loss"
 	"kdistill/internal/model"
 	"kdistill/internal/report"
@@ -38,7 +39,7 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 	}
 	r := &run{config: &live, log: o.Log}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := r.makeTerms(); err != nil {
+	if err := r.makeStages(); err != nil {
 		return nil, err
 	}
 	if err := r.openModels(ctx); err != nil {
@@ -121,36 +122,36 @@ func (r *run) cacheTemperature(h *signal.Header) error {
 	if h.Temperature != 0 {
 		return nil
 	}
-	for i, t := range r.terms {
+	for c, t := range r.terms() {
 		if !t.Loss.Teacher || !t.Loss.Temperature {
 			continue
 		}
 		if own := t.Loss.Params.Temperature; h.Temperature == 0 {
 			h.Temperature = own
 		} else if h.Temperature != own {
-			return &config.Error{Problems: []string{fmt.Sprintf("cache.temperature is missing: the losses have several, of which loss[%d] has %g; with one of them the others are approximations, with top_k: all none is",
-				i, own)}}
+			return &config.Error{Problems: []string{fmt.Sprintf("cache.temperature is missing: the losses have several, of which %s has %g; with one of them the others are approximations, with top_k: all none is",
+				c.Label(), own)}}
 		}
 	}
 	h.Temperature = cmp.Or(h.Temperature, 1)
 	return nil
 }
 
-// sparse makes the losses that compare with the teacher fit rows that are kept in part: nil where a term's rows are whole.
-func (r *run) sparse(h signal.Header) ([]*loss.Loss, error) {
-	all := make([]*loss.Loss, len(r.terms))
+// sparse makes the losses that compare with the teacher fit rows that are kept in part; of a term whose rows are whole there is none.
+func (r *run) sparse(h signal.Header) (map[*graph.Term]*loss.Loss, error) {
+	all := map[*graph.Term]*loss.Loss{}
 	var problems []string
-	for i, t := range r.terms {
+	for c, t := range r.terms() {
 		switch {
 		case !t.Loss.Teacher:
 		case t.Loss.Rows != loss.Logits:
 			problems = append(problems, fmt.Sprintf("loss %s compares what is inside of the models, and the cache keeps logits only: set teacher.path alone", t.Loss.Name))
-		case h.Kind == signal.All && r.config.Loss[i].Tail != "":
-			problems = append(problems, fmt.Sprintf("loss[%d].tail: the cache keeps all ids: there is no tail", i))
+		case h.Kind == signal.All && c.Tail != "":
+			problems = append(problems, fmt.Sprintf("loss %s: tail: the cache keeps all ids: there is no tail", c.Label()))
 		case h.Kind != signal.All:
 			var err error
-			all[i], err = t.Loss.Sparse(loss.SparseParams{
-				Tail: r.config.Loss[i].Tail, Temperature: h.Temperature, Vocabulary: h.Vocabulary, Sampled: h.Kind == signal.Samples,
+			all[t], err = t.Loss.Sparse(loss.SparseParams{
+				Tail: c.Tail, Temperature: h.Temperature, Vocabulary: h.Vocabulary, Sampled: h.Kind == signal.Samples,
 			})
 			if err != nil {
 				problems = append(problems, err.Error())

@@ -32,14 +32,15 @@ func (r *run) openCache(ctx context.Context) (base *checkpoint.Pretrained, err e
 	if err != nil {
 		return nil, err
 	}
-	for i, l := range fitting {
+	for c, t := range r.terms() {
+		l := fitting[t]
 		if l == nil {
 			continue
 		}
-		r.terms[i].Loss = l
+		t.Loss = l
 		if l.Approximate() {
 			r.say("warning: loss %s has temperature %g, the cache %g: the ids that are not kept are taken to be equally likely (cache.temperature: %g would make it exact)",
-				r.config.Loss[i].Label(), l.Params.Temperature, h.Temperature, l.Params.Temperature)
+				c.Label(), l.Params.Temperature, h.Temperature, l.Params.Temperature)
 		}
 	}
 	if r.config.Teacher.Path == "" {
@@ -141,7 +142,7 @@ func (r *run) findRows() error {
 
 // attended says whether some loss compares with the teacher where there is no label too.
 func (r *run) attended() bool {
-	for _, t := range r.terms {
+	for _, t := range r.terms() {
 		if t.Loss.Teacher && t.Attended {
 			return true
 		}

@@ -264,9 +264,15 @@ func TestCachedRefuses(t *testing.T) {
 			words[20], words[21] = words[21], words[20]
 			writeTokenizer(t, c.Student.Path, words)
 		}, []string{"another tokenizer"}},
-		"logits":             {func(c *config.Config) { c.Loss = only("logit_mse") }, []string{"logit_mse", "whole row", "compares logits"}},
-		"ranks":              {func(c *config.Config) { c.Loss = only("adaptive_kl") }, []string{"adaptive_kl", "ranks"}},
-		"features":           {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Positions = "" }, []string{"hidden_mse", "the cache keeps logits only"}},
+		"logits":   {func(c *config.Config) { c.Loss = only("logit_mse") }, []string{"logit_mse", "whole row", "compares logits"}},
+		"ranks":    {func(c *config.Config) { c.Loss = only("adaptive_kl") }, []string{"adaptive_kl", "ranks"}},
+		"features": {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Loss[0].Positions = "" }, []string{"hidden_mse", "the cache keeps logits only"}},
+		"features of a later stage": {func(c *config.Config) {
+			hidden := only("hidden_mse")
+			hidden[0].Positions = ""
+			c.Stages = []config.Stage{{Name: "a", Loss: c.Loss, Steps: 1, Schedule: c.Train.Schedule}, {Name: "b", Loss: hidden, Steps: 1, Schedule: c.Train.Schedule}}
+			c.Loss, c.Train.Steps = nil, 0
+		}, []string{"hidden_mse", "the cache keeps logits only"}},
 		"infinite":           {func(c *config.Config) { c.Loss = only("reverse_kl"); c.Loss[0].Tail = "teacher_renormalized" }, []string{"reverse_kl", "infinite"}},
 		"compared with none": {func(c *config.Config) { c.Train.BestMetric = "kl" }, []string{"train.best_metric", "live teacher"}},
 	} {

@@ -22,6 +22,7 @@ import (
 type Options struct {
 	Resume    bool
 	Overwrite bool
+	Stage     string    // that a Bench measures; "": the first
 	Log       io.Writer // progress and notes
 	Out       io.Writer // the tables of a dry run
 }
@@ -65,23 +66,27 @@ func Train(ctx context.Context, c *config.Config, o Options) (*Result, error) {
 // stopped between an update and its evaluation goes on with that evaluation.
 func (r *run) train(ctx context.Context, s *session) error {
 	c := r.config.Train
-	progress := report.NewProgress(r.log, s.Step, r.steps)
+	progress := report.NewProgress(r.log, s.Step, r.steps())
 	defer progress.Done()
 	for {
-		if s.Evaluated < s.Step && (s.Step == 0 || s.Step == r.steps || c.EvalEvery > 0 && s.Step%c.EvalEvery == 0) {
+		if s.Evaluated < s.Step && (s.Step == 0 || r.due(c.EvalEvery, s.Step)) {
 			if err := r.evaluate(ctx, s, progress); err != nil {
 				return s.interrupted(ctx, r, progress, r.source.State(), fmt.Errorf("step %d: evaluation: %w", s.Step, err))
 			}
 		}
-		if s.saved < s.Step && (s.Step == r.steps || c.SaveEvery > 0 && s.Step%c.SaveEvery == 0) {
+		if s.saved < s.Step && r.due(c.SaveEvery, s.Step) {
 			if err := s.save(r, r.source.State()); err != nil {
 				return err
 			}
 		}
-		if s.Step == r.steps {
+		if s.Step == r.steps() {
 			return s.prune(r)
 		}
 
+		if now := r.stageOf(s.Step + 1); now.Name != "" && now.first == s.Step+1 {
+			progress.Printf("%v", now)
+			progress.Restart(s.Step)
+		}
 		position := r.source.State()
 		batch, err := r.source.Next(c.BatchSize)
 		if err != nil {
@@ -102,14 +107,20 @@ func (r *run) train(ctx context.Context, s *session) error {
 	}
 }
 
-// step makes the update of that number, from 1, by a batch.
+// step makes the update of that number, from 1, by a batch. A stage counts its own steps: the first has cleared moments.
 func (r *run) step(ctx context.Context, number int, batch *data.Batch) (report.Step, error) {
-	begun, c, flat := time.Now(), r.config.Train, r.student.flat
-	for i, t := range r.terms {
-		t.Scale = r.config.Loss[i].Weight.At(part(number-1, r.steps)) / float64(max(1, counted(batch, t)))
+	begun, c, flat, s := time.Now(), r.config.Train, r.student.flat, r.stageOf(number)
+	if number == s.first {
+		if err := r.begin(s); err != nil {
+			return report.Step{}, err
+		}
+	}
+	done := number - s.first // of the stage
+	for i, t := range s.terms {
+		t.Scale = s.Loss[i].Weight.At(part(done, s.Steps)) / float64(max(1, counted(batch, t)))
 	}
 	clear(flat.Gradients)
-	values, err := r.accumulate(ctx, batch)
+	values, err := r.accumulate(ctx, s, batch)
 	if err != nil {
 		return report.Step{}, fmt.Errorf("step %d: %w", number, err)
 	}
@@ -117,18 +128,18 @@ func (r *run) step(ctx context.Context, number int, batch *data.Batch) (report.S
 	if err := r.finite(number, norm, values, batch); err != nil {
 		return report.Step{}, err
 	}
-	lr := c.Optimizer.LR * r.schedule(number-1)
-	r.optimizer.Step(flat.Values, flat.Gradients, optim.Update{Step: number, LR: lr, Scale: optim.ClipFactor(norm, c.MaxGradNorm), Decay: r.decay})
+	lr := s.LR * s.schedule(done)
+	r.optimizer.Step(flat.Values, flat.Gradients, optim.Update{Step: done + 1, LR: lr, Scale: optim.ClipFactor(norm, c.MaxGradNorm), Decay: s.decay})
 	return r.summary(number, values, batch, norm, lr, time.Since(begun)), nil
 }
 
 // accumulate runs the batch in micro-batches: losses are divided by the counts of the whole step, so the split doesn't matter.
 // It returns each term's values, summed, and those positions' documents where a value is not finite.
-func (r *run) accumulate(ctx context.Context, batch *data.Batch) (stepValues, error) {
-	v := stepValues{sums: make([]float64, len(r.terms))}
+func (r *run) accumulate(ctx context.Context, s *stage, batch *data.Batch) (stepValues, error) {
+	v := stepValues{sums: make([]float64, len(s.terms))}
 	for from := 0; from < batch.B; from += r.micro {
 		micro := batch.Rows(from, min(from+r.micro, batch.B))
-		losses, err := r.objective.Run(ctx, micro)
+		losses, err := s.objective.Run(ctx, micro)
 		if err != nil {
 			return v, err
 		}
@@ -136,7 +147,7 @@ func (r *run) accumulate(ctx context.Context, batch *data.Batch) (stepValues, er
 			v.teacherTail += p
 			v.studentTail += losses.StudentTail[i]
 		}
-		for i := range r.terms {
+		for i := range s.terms {
 			sum := losses.Sum(i)
 			v.sums[i] += sum
 			if !finite(sum) {
@@ -167,14 +178,15 @@ func (v *stepValues) note(values []float64, b *data.Batch) {
 
 // summary is what metrics.jsonl tells of a step.
 func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float64, took time.Duration) report.Step {
-	s := report.Step{Step: step, Losses: map[string]float64{}, GradNorm: norm, LR: lr}
-	for i, t := range r.terms {
+	now := r.stageOf(step)
+	s := report.Step{Step: step, Stage: now.Name, Losses: map[string]float64{}, GradNorm: norm, LR: lr}
+	for i, t := range now.terms {
 		s.Loss += t.Scale * v.sums[i]
 		n := counted(batch, t)
-		s.Losses[r.config.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
+		s.Losses[now.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
 		s.Tokens = max(s.Tokens, n)
 	}
-	if r.cached != nil && !r.cached.Complete() && r.needsTeacher() {
+	if r.cached != nil && !r.cached.Complete() && now.needsTeacher() {
 		n := float64(max(1, counted(batch, &graph.Term{Attended: r.cached.Attended})))
 		p, q := v.teacherTail/n, v.studentTail/n
 		s.TeacherTail, s.StudentTail = &p, &q
@@ -194,7 +206,7 @@ func counted(b *data.Batch, t *graph.Term) int {
 	return b.Labelled()
 }
 
-// part is how much of the run is done before a step: 0 at the first, 1 at the last.
+// part is how much of the stage is done before a step: 0 at the first, 1 at the last.
 func part(step, steps int) float64 {
 	if steps <= 1 {
 		return 0

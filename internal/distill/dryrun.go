@@ -3,9 +3,11 @@ package distill
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"kdistill/internal/config"
+	"kdistill/internal/data"
 	"kdistill/internal/report"
 )
 
@@ -24,36 +26,49 @@ func DryRun(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	memory, err := r.memory(batch)
+	intermediate, err := r.bytes(batch.B, batch.T)
 	if err != nil {
 		return err
 	}
-	if err := report.Table(o.Out, memoryTable(memory)); err != nil {
+	if err := report.Table(o.Out, memoryTable(r.memory(intermediate))); err != nil {
 		return err
 	}
 
-	for _, t := range r.terms {
-		t.Scale = 1 / float64(max(1, counted(batch, t)))
-	}
-	step, err := timed(func() error { _, err := r.objective.Run(ctx, batch); return err })
-	if err != nil {
-		return err
-	}
-	share := 0.0
-	if r.objective.Teacher != nil {
-		teacher, err := timed(func() error { _, err := r.live.Hidden(ctx, batch); return err })
+	fmt.Fprintln(o.Out)
+	total := 0.0
+	for _, s := range r.stages {
+		if s.Name != "" {
+			fmt.Fprintf(o.Out, "stage %s, ", s.Name)
+		}
+		step, err := r.timeStage(ctx, s, batch, o.Out)
 		if err != nil {
 			return err
 		}
-		share = teacher.Seconds() / step.Seconds()
+		total += step.Seconds() * float64(c.Train.BatchSize) / float64(batch.B) * float64(s.Steps)
 	}
-	perStep := step.Seconds() * float64(c.Train.BatchSize) / float64(batch.B)
-	fmt.Fprintf(o.Out, "\none micro-batch of %d rows: %s, %s tokens/s", batch.B, report.Duration(step), report.Count(int64(float64(batch.Attended())/step.Seconds())))
-	if r.objective.Teacher != nil {
-		fmt.Fprintf(o.Out, ", %.0f %% of it the teacher's layers", 100*share)
-	}
-	fmt.Fprintf(o.Out, "\n%d steps take about %s, evaluations and updates not counted\n", r.steps, report.Duration(time.Duration(perStep*float64(r.steps)*float64(time.Second))))
+	fmt.Fprintf(o.Out, "%d steps take about %s, evaluations and updates not counted\n", r.steps(), report.Duration(time.Duration(total*float64(time.Second))))
 	return nil
+}
+
+// timeStage measures a micro-batch and tells of it.
+func (r *run) timeStage(ctx context.Context, s *stage, batch *data.Batch, out io.Writer) (time.Duration, error) {
+	for _, t := range s.terms {
+		t.Scale = 1 / float64(max(1, counted(batch, t)))
+	}
+	step, err := timed(func() error { _, err := s.objective.Run(ctx, batch); return err })
+	if err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(out, "one micro-batch of %d rows: %s, %s tokens/s", batch.B, report.Duration(step), report.Count(int64(float64(batch.Attended())/step.Seconds())))
+	if s.objective.Teacher != nil {
+		teacher, err := timed(func() error { _, err := r.live.Hidden(ctx, batch); return err })
+		if err != nil {
+			return 0, err
+		}
+		fmt.Fprintf(out, ", %.0f %% of it the teacher's layers", 100*teacher.Seconds()/step.Seconds())
+	}
+	fmt.Fprintln(out)
+	return step, s.objective.Close()
 }
 
 // timed runs f twice and returns the second time: the first one compiles and touches memory.

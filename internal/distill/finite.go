@@ -17,7 +17,7 @@ func (r *run) finite(step int, norm float64, v stepValues, batch *data.Batch) er
 	problem, documents := "", batch.Documents
 	for i, sum := range v.sums {
 		if !finite(sum) {
-			problem, documents = fmt.Sprintf("loss %s is %v", r.config.Loss[i].Label(), sum), v.bad
+			problem, documents = fmt.Sprintf("loss %s is %v", r.stageOf(step).Loss[i].Label(), sum), v.bad
 			break
 		}
 	}

@@ -112,7 +112,7 @@ func (r *run) evaluate(ctx context.Context, s *session, progress *report.Progres
 			line += fmt.Sprintf("  %s %.4f", m, f.Value)
 		}
 	}
-	progress.Printf("step %d/%d  evaluation on %s:%s", s.Step, r.steps, r.measuring, line)
+	progress.Printf("step %d/%d  evaluation on %s:%s", s.Step, r.steps(), r.measuring, line)
 	if s.Step == 0 {
 		s.Before = figures
 	}
@@ -144,8 +144,14 @@ func (r *run) write(s *session, name string, figures map[string]any) error {
 	for _, f := range c.Data.Train {
 		card.Data = append(card.Data, f.Path)
 	}
-	for i, t := range r.terms {
-		card.Losses = append(card.Losses, describeLoss(c.Loss[i], t))
+	for _, stage := range r.stages {
+		for i, t := range stage.terms {
+			text := describeLoss(stage.Loss[i], t)
+			if stage.Name != "" {
+				text += fmt.Sprintf(", in the stage %s of %d steps", stage.Name, stage.Steps)
+			}
+			card.Losses = append(card.Losses, text)
+		}
 	}
 	for _, key := range append([]string{"perplexity", "bits_per_byte"}, eval.Metrics()...) {
 		if v, ok := figures[key].(float64); ok {

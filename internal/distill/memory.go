@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"kdistill/internal/data"
 	"kdistill/internal/report"
 )
 
@@ -20,7 +19,7 @@ const programMemory = 32 << 20
 
 // settle gives back what loading has left over and bounds garbage from now on; GOGC in the environment has its way. Close undoes it.
 func (r *run) settle() error {
-	intermediate, err := r.objective.Bytes(r.micro, r.config.Data.SequenceLength)
+	intermediate, err := r.bytes(r.micro, r.config.Data.SequenceLength)
 	if err != nil {
 		return err
 	}
@@ -41,12 +40,8 @@ type memoryPart struct {
 	bytes int
 }
 
-// memory lists what a run holds when it trains on batches of this shape. Of a teacher's files all is counted that is mapped.
-func (r *run) memory(batch *data.Batch) ([]memoryPart, error) {
-	intermediate, err := r.objective.Bytes(batch.B, batch.T)
-	if err != nil {
-		return nil, err
-	}
+// memory lists what a run holds when it trains, with intermediate values of so many bytes. Of a teacher's files all is counted that is mapped.
+func (r *run) memory(intermediate int) []memoryPart {
 	weights := 4 * r.student.flat.Count()
 	moments := 0
 	for _, m := range r.optimizer.State() {
@@ -61,7 +56,7 @@ func (r *run) memory(batch *data.Batch) ([]memoryPart, error) {
 		{"student's weights", weights}, {"gradients", weights}, {"optimizer's moments", moments}, {"teacher's files", teacher},
 		{"intermediate values", intermediate}, {"documents", documents},
 		{"program, tokenizers, weights converted", programMemory + max(0, r.loaded-2*weights-moments-documents)},
-	}, nil
+	}
 }
 
 func totalMemory(parts []memoryPart) (bytes int) {

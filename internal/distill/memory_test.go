@@ -39,7 +39,7 @@ func TestStepAllocates(t *testing.T) {
 		return err
 	})
 	runObjects, runBytes := measure(func() error {
-		_, err := r.accumulate(context.Background(), batch)
+		_, err := r.accumulate(context.Background(), r.stages[0], batch)
 		return err
 	})
 	if have := stepObjects - runObjects; have > 30 {
@@ -73,10 +73,11 @@ func TestSettle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := r.memory(batch)
+	intermediate, err := r.bytes(batch.B, batch.T)
 	if err != nil {
 		t.Fatal(err)
 	}
+	parts := r.memory(intermediate)
 	if have, total := percent(), totalMemory(parts); have < 1 || have >= before || have*(total-programMemory)/100 > 2*headroom {
 		t.Errorf("a run that takes %d bytes collects garbage at %d %%", total, have)
 	}

@@ -49,7 +49,7 @@ func TestRecompute(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.close()
-		bytes, err := r.objective.Bytes(c.Train.BatchSize, c.Data.SequenceLength)
+		bytes, err := r.bytes(c.Train.BatchSize, c.Data.SequenceLength)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -111,7 +111,7 @@ func (s *session) load(r *run) error {
 		return fmt.Errorf("cannot resume %s: %w", s.dir.path, err)
 	}
 	_, err = os.Stat(s.dir.join(modelDir))
-	s.finished = s.Step == r.steps && err == nil
+	s.finished = s.Step == r.steps() && err == nil
 	r.say("resuming %s after step %d", s.dir.path, s.Step)
 	return nil
 }

@@ -13,9 +13,7 @@ import (
 	"kdistill/internal/data"
 	"kdistill/internal/eval"
 	"kdistill/internal/graph"
-	"kdistill/internal/loss"
 	"kdistill/internal/model"
-	"kdistill/internal/objective"
 	"kdistill/internal/optim"
 	"kdistill/internal/report"
 	"kdistill/internal/teacher"
@@ -40,14 +38,9 @@ type run struct {
 	measuredStart data.State
 	measuring     string // what they are, for people
 
-	terms     []*graph.Term
-	features  []objective.Feature // what the terms on features compare
-	objective *objective.Objective
+	stages    []*stage
 	evaluator *eval.Evaluator
 	optimizer optim.Optimizer
-	decay     []optim.Range
-	schedule  func(step int) float64
-	steps     int
 	micro     int // rows of a micro-batch
 	loaded    int // bytes of Go's heap before the first step
 	unsettle  func()
@@ -65,7 +58,7 @@ func prepare(ctx context.Context, c *config.Config, log io.Writer) (r *run, err 
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if err := r.makeTerms(); err != nil {
+	if err := r.makeStages(); err != nil {
 		return r, err
 	}
 	if err := r.openModels(ctx); err != nil {
@@ -88,8 +81,10 @@ func (r *run) close() error {
 		r.unsettle()
 	}
 	var errs []error
-	if r.objective != nil {
-		errs = append(errs, r.objective.Close())
+	for _, s := range r.stages {
+		if s.objective != nil {
+			errs = append(errs, s.objective.Close())
+		}
 	}
 	if r.evaluator != nil {
 		errs = append(errs, r.evaluator.Close())
@@ -113,75 +108,6 @@ func (r *run) close() error {
 func (r *run) bf16() bool { return r.config.Train.Precision == "bfloat16" }
 
 func (r *run) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
-
-// makeTerms makes the losses.
-func (r *run) makeTerms() error {
-	for _, t := range r.config.Loss {
-		l, err := loss.New(t.Name, loss.Params{Temperature: t.Temperature, T2Scaling: t.T2Scaling, Values: t.Values, Choices: choices(t)})
-		if err == nil {
-			err = lossKeys(t, l.Rows)
-		}
-		if err == nil && l.Teacher && r.config.Teacher.Path == "" && r.config.Teacher.Cache == "" {
-			err = fmt.Errorf("loss %s compares with a teacher: set teacher.path", t.Name)
-		}
-		if err != nil {
-			return &config.Error{Problems: []string{err.Error()}}
-		}
-		r.terms = append(r.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, First: t.Tokens == "first"})
-	}
-	return nil
-}
-
-// choices are a loss's settings that are words.
-func choices(t config.Loss) map[string]string {
-	all := map[string]string{}
-	if t.Normalize {
-		all["normalize"] = "true"
-	}
-	if t.Compare != "" {
-		all["compare"] = t.Compare
-	}
-	return all
-}
-
-// makeFeatures settles what the losses on features compare, and adds their projections to the student.
-func (r *run) makeFeatures() error {
-	var projections []projection
-	for i, t := range r.config.Loss {
-		rows := r.terms[i].Loss.Rows
-		if rows == loss.Logits {
-			continue
-		}
-		student, err := sideOf(r.student.model)
-		if err != nil {
-			return err
-		}
-		teacher, err := sideOf(r.teacher.Model)
-		if err != nil {
-			return err
-		}
-		f, more, err := featureOf(t, rows, student, teacher, r.config.Data.SequenceLength)
-		if err == nil {
-			projections, err = join(projections, more)
-		}
-		if err != nil {
-			return &config.Error{Problems: []string{err.Error()}}
-		}
-		f.Term = i
-		r.features = append(r.features, f)
-	}
-	return r.student.project(projections, uint64(r.config.Train.Seed))
-}
-
-// needsTeacher says whether a loss compares with the teacher: if not, it is opened only to make the student from.
-func (r *run) needsTeacher() bool {
-	for _, t := range r.terms {
-		if t.Loss.Teacher {
-			return true
-		}
-	}
-	return false
-}
 
 func (r *run) openModels(ctx context.Context) error {
 	c := r.config
@@ -279,20 +205,11 @@ func SameTokens(teacher, student Tokens) (warning string, err error) {
 	return "", nil
 }
 
-// plan fixes steps, micro-batches, optimizer and schedule.
+// plan fixes stages, micro-batches and optimizer.
 func (r *run) plan() error {
-	c := r.config
-	r.steps = c.Train.Steps
-	if c.Train.Epochs > 0 {
-		r.steps = r.source.Steps(c.Train.BatchSize)
-	}
-	r.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: r.terms, Features: r.features, Arena: &r.arena, BF16: r.bf16()}
-	switch {
-	case !r.needsTeacher():
-	case r.cached != nil:
-		r.objective.Recorded = r.cached
-	default:
-		r.objective.Teacher = r.live
+	c := r.config.Train
+	if err := r.planStages(); err != nil {
+		return err
 	}
 	if err := r.makeEvaluator(); err != nil {
 		return err
@@ -301,21 +218,14 @@ func (r *run) plan() error {
 	if r.micro, err = r.microBatch(); err != nil {
 		return err
 	}
-	r.objective.HeadBudget = c.Train.HeadMemory * 1e6
+	for _, s := range r.stages { // micro_batch_size: auto takes no account of these, so that they change no result
+		s.objective.HeadBudget, s.objective.Recompute = c.HeadMemory*1e6, c.Recompute
+	}
 	if r.evaluator != nil {
-		r.evaluator.LimitHead(c.Train.HeadMemory * 1e6)
+		r.evaluator.LimitHead(c.HeadMemory * 1e6)
 	}
-	r.objective.Recompute = c.Train.Recompute // micro_batch_size: auto takes no account of it, so that it changes no result
-	if r.optimizer, err = optim.New(optimizerOptions(c.Train.Optimizer), len(r.student.flat.Values)); err != nil {
+	if r.optimizer, err = optim.New(optimizerOptions(c.Optimizer), len(r.student.flat.Values)); err != nil {
 		return &config.Error{Problems: []string{"train.optimizer: " + err.Error()}}
-	}
-	if r.schedule, err = optim.NewSchedule(scheduleOptions(c.Train, r.steps)); err != nil {
-		return &config.Error{Problems: []string{"train.schedule: " + err.Error()}}
-	}
-	for i, spec := range r.student.flat.Specs {
-		if from, to := r.student.flat.Range(i); c.Train.Optimizer.Decay == "all" || len(spec.Shape) > 1 {
-			r.decay = append(r.decay, optim.Range{From: from, To: to})
-		}
 	}
 	return nil
 }
@@ -330,16 +240,19 @@ func (r *run) microBatch() (int, error) {
 	if c.MicroBatchSize > 0 {
 		return min(int(c.MicroBatchSize), c.BatchSize), nil
 	}
-	one, err := r.objective.Bytes(1, r.config.Data.SequenceLength)
-	if err != nil {
-		return 0, err
+	rows := c.BatchSize
+	for _, s := range r.stages {
+		one, err := s.objective.Bytes(1, r.config.Data.SequenceLength)
+		if err != nil {
+			return 0, err
+		}
+		two, err := s.objective.Bytes(2, r.config.Data.SequenceLength)
+		if err != nil {
+			return 0, err
+		}
+		rows = min(rows, 1+int(max(0, float64(autoMemory-one))/math.Max(1, float64(two-one))))
 	}
-	two, err := r.objective.Bytes(2, r.config.Data.SequenceLength)
-	if err != nil {
-		return 0, err
-	}
-	rows := 1 + int(max(0, float64(autoMemory-one))/math.Max(1, float64(two-one)))
-	return min(rows, c.BatchSize), nil
+	return rows, nil
 }
 
 // describe says what will be run.
@@ -359,16 +272,16 @@ func (r *run) describe() {
 	if stats.Dropped > 0 {
 		r.say("note: %s tokens of long documents are cut off (data.long_documents: truncate)", report.Count(int64(stats.Dropped)))
 	}
-	r.say("training: %d steps of %d rows in micro-batches of %d", r.steps, r.config.Train.BatchSize, r.micro)
+	r.say("training: %d steps of %d rows in micro-batches of %d", r.steps(), r.config.Train.BatchSize, r.micro)
+	for _, s := range r.stages {
+		if s.Name != "" {
+			r.say("%v", s)
+		}
+	}
 }
 
 func optimizerOptions(o config.Optimizer) optim.Options {
 	return optim.Options{
 		Name: o.Name, Betas: o.Betas, Eps: o.Eps, WeightDecay: o.WeightDecay, Momentum: o.Momentum, Dampening: o.Dampening, Nesterov: o.Nesterov,
 	}
-}
-
-func scheduleOptions(t config.Train, steps int) optim.ScheduleOptions {
-	s := t.Schedule
-	return optim.ScheduleOptions{Name: s.Name, Steps: steps, WarmupSteps: s.WarmupSteps, MinLRRatio: s.MinLRRatio, DecaySteps: s.DecaySteps}
 }

@@ -89,8 +89,8 @@ func generic(names []string) bool {
 // checkTasks refuses losses that make no sense of what student and teacher predict.
 func (r *run) checkTasks() error {
 	student := r.student.model.Info()
-	for i, t := range r.config.Loss {
-		l := r.terms[i].Loss
+	for t, term := range r.terms() {
+		l := term.Loss
 		if l.Rows != loss.Logits {
 			continue
 		}

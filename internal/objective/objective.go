@@ -101,6 +101,19 @@ func (o *Objective) Bytes(b, t int) (int, error) {
 	return n + c.teacher.bytes(), c.Close()
 }
 
+// Trained names the weights that the terms hang on: others get no gradient.
+func (o *Objective) Trained() (map[string]bool, error) {
+	c, err := o.compile(graph.Shape{B: 1, T: 1}, &graph.Arena{})
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, p := range c.Program.Trained {
+		names[p.Name] = true
+	}
+	return names, c.Close()
+}
+
 func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error) {
 	if have, want := s.T, o.Model.Info().Positions; have > want {
 		return nil, fmt.Errorf("sequence of %d tokens: the student has %d positions", have, want)

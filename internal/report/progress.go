@@ -15,7 +15,7 @@ import (
 type Progress struct {
 	w     io.Writer
 	total int // steps of the whole run
-	first int // the step that was reached before; what this process does counts for the time left
+	first int // the step after which the time left is counted: that which was reached before, or the last of another stage
 	width func() int
 	now   func() time.Time
 
@@ -70,6 +70,9 @@ func (p *Progress) Step(step int, loss, tokensPerSecond float64) {
 	fmt.Fprint(p.w, "\r"+line[:n]+strings.Repeat(" ", max(p.live-n, 0)))
 	p.live = n
 }
+
+// Restart counts the time left by the steps from now on: those before took another time.
+func (p *Progress) Restart(done int) { p.first, p.begun = done, p.now() }
 
 // Printf writes a line of its own, above the live one.
 func (p *Progress) Printf(format string, args ...any) {

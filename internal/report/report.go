@@ -11,7 +11,8 @@ import (
 
 // Step is what is known after an optimizer step. Its JSON is a line of metrics.jsonl.
 type Step struct {
-	Step            int                `json:"step"` // from 1
+	Step            int                `json:"step"`            // from 1
+	Stage           string             `json:"stage,omitempty"` // "": the run has no stages
 	Loss            float64            `json:"loss"`
 	Losses          map[string]float64 `json:"losses"`    // each term's mean, unweighted
 	GradNorm        float64            `json:"grad_norm"` // before clipping
