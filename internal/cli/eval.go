@@ -119,7 +119,7 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	}
 	info := model.Model.Info()
 	vocab, positions := info.Vocab, info.Positions
-	var compared objective.Teacher
+	var compared []objective.Weighted
 	if o.teacher != "" {
 		t, err := checkpoint.OpenModel(o.teacher)
 		if err != nil {
@@ -143,7 +143,7 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		vocab, positions = min(vocab, t.Model.Info().Vocab), min(positions, t.Model.Info().Positions)
 		live := &teacher.Live{Model: t.Model, Weights: w, Arena: &arena}
 		defer live.Close()
-		compared = live
+		compared = objective.Alone(live)
 	}
 	if o.length == 0 {
 		o.length = positions

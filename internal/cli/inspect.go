@@ -214,7 +214,7 @@ func (d *description) measure(m model.Model) error {
 	intermediate := func(trained bool) (int64, error) {
 		o := objective.Objective{Model: m, Weights: declared{trained}, Terms: []*graph.Term{{Loss: l}}, Arena: &graph.Arena{}}
 		if last := m.Info().Layers; l.Rows == loss.Hidden {
-			o.Teacher = &teacher.Live{Model: m, Weights: declared{}, Arena: &graph.Arena{}}
+			o.Teachers = objective.Alone(&teacher.Live{Model: m, Weights: declared{}, Arena: &graph.Arena{}})
 			o.Features = []objective.Feature{{Pairs: []objective.Pair{{Student: last, Teacher: last}}}}
 		}
 		n, err := o.Bytes(1, d.Memory.Tokens)

@@ -60,7 +60,7 @@ func (r *run) timeStage(ctx context.Context, s *stage, batch *data.Batch, out io
 		return 0, err
 	}
 	fmt.Fprintf(out, "one micro-batch of %d rows: %s, %s tokens/s", batch.B, report.Duration(step), report.Count(int64(float64(batch.Attended())/step.Seconds())))
-	if s.objective.Teacher != nil {
+	if s.objective.Teachers != nil {
 		teacher, err := timed(func() error { _, err := r.live.Hidden(ctx, batch); return err })
 		if err != nil {
 			return 0, err

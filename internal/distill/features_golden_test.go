@@ -130,7 +130,7 @@ func (g goldenFeature) check(t *testing.T, batch *data.Batch) (name string) {
 	term.Scale = 1 / float64(counted(batch, term))
 	arena := &graph.Arena{}
 	live := &teacher.Live{Model: from.Model, Weights: weights, Arena: arena}
-	o := &objective.Objective{Model: to.model, Weights: to.flat, Teacher: live, Terms: []*graph.Term{term}, Features: []objective.Feature{f}, Arena: arena}
+	o := &objective.Objective{Model: to.model, Weights: to.flat, Teachers: objective.Alone(live), Terms: []*graph.Term{term}, Features: []objective.Feature{f}, Arena: arena}
 	defer o.Close()
 	defer live.Close()
 	values, err := o.Run(context.Background(), batch)

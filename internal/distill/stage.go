@@ -133,7 +133,7 @@ func (r *run) planStages() error {
 		case r.cached != nil:
 			s.objective.Recorded = r.cached
 		default:
-			s.objective.Teacher = r.live
+			s.objective.Teachers = objective.Alone(r.live)
 		}
 		var err error
 		if s.schedule, err = optim.NewSchedule(scheduleOptions(s.Schedule, s.Steps)); err != nil {

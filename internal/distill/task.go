@@ -132,12 +132,12 @@ func SameOutputs(teacher, student model.Info) error {
 }
 
 // compared is the teacher that evaluations compare the student with; nil: there is none that could be.
-func (r *run) compared() objective.Teacher {
+func (r *run) compared() []objective.Weighted {
 	info := r.student.model.Info()
 	if r.live == nil || SameOutputs(r.teacher.Model.Info(), info) != nil || len(eval.Available(info, true)) == len(eval.Available(info, false)) {
 		return nil
 	}
-	return r.exact
+	return objective.Alone(r.exact)
 }
 
 // bestMetric is train.best_metric; a regression has an mse in place of the nll.

@@ -88,15 +88,15 @@ type Evaluator struct {
 	kind      kinds
 }
 
-// New makes an evaluator over a model's weights. teacher may be nil.
-func New(m model.Model, weights nn.Weights, teacher objective.Teacher, arena *graph.Arena) (*Evaluator, error) {
+// New makes an evaluator over a model's weights. Of several teachers it is their average; nil: none.
+func New(m model.Model, weights nn.Weights, teachers []objective.Weighted, arena *graph.Arena) (*Evaluator, error) {
 	info := m.Info()
 	e := &Evaluator{
-		objective: objective.Objective{Model: m, Weights: weights, Teacher: teacher, Arena: arena},
+		objective: objective.Objective{Model: m, Weights: weights, Teachers: teachers, Arena: arena},
 		kind:      kindOf(info),
 	}
 	for _, metric := range registry {
-		if !metric.fits(info, teacher != nil) {
+		if !metric.fits(info, teachers != nil) {
 			continue
 		}
 		row, err := predictions()

@@ -165,7 +165,7 @@ func TestFigures(t *testing.T) {
 			what := fmt.Sprintf("packing %v, %d rows", packing, rows)
 			arena := &graph.Arena{}
 			live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: arena}
-			e, err := New(m, w.Frozen(), live, arena)
+			e, err := New(m, w.Frozen(), objective.Alone(live), arena)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -300,7 +300,7 @@ func TestBF16Weights(t *testing.T) {
 		x = g.Linear(x, []*Node{f.weight(g, view, "conv", 5, 4)}, []*Node{nil}, true, nil)
 		logits := g.Logits(x, Head{Weight: view(f.param("head", 6, 4))})
 		term := &Term{Loss: newLoss(t, "reverse_kl"), Scale: 1}
-		cost, l := g.Loss(x, Head{Weight: view(f.param("head", 6, 4))}, &Teacher{Hidden: x, Head: Head{Weight: view(f.param("teacher's head", 6, 4))}}, []*Term{term})
+		cost, l := g.Loss(x, Head{Weight: view(f.param("head", 6, 4))}, []*Teacher{{Hidden: x, Head: Head{Weight: view(f.param("teacher's head", 6, 4))}}}, []*Term{term})
 		p, err := g.Compile(&Arena{}, cost, logits)
 		if err != nil {
 			t.Fatal(err)

@@ -18,17 +18,18 @@ type Head struct {
 	Softcap float64 // 0: none
 }
 
-// Teacher is what a live teacher gives: its final hidden states as a leaf of the student's graph, and its head. Or it is a Recording alone.
+// Teacher is what a live teacher gives: its final hidden states as a leaf of the student's graph, and its head. Or it is a Recording alone, and the only one.
 type Teacher struct {
 	Hidden    *Node // [N, D_t]
 	Head      Head
 	Recording Recording
+	Share     float64 // of the average of several, in proportion to the others'
 }
 
 // Loss adds head and losses over the final hidden states [N, D]: a scalar node Σ_terms Scale · Σ_positions value, and where the per-position
-// values will be. teacher may be nil when no term needs one. A term that compares logits with the teacher's uses the first min(V_s, V_t) ids.
+// values will be. There are no teachers where no term needs one, and nil is one that no term on logits hears. A term that compares logits uses the first min(V_s, V_t) ids of the teachers that it hears.
 // Terms on features are the sums of their features; the head is added only where there is a term on logits.
-func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, features ...*Feature) (*Node, *Losses) {
+func (g *Graph) Loss(hidden *Node, head Head, teachers []*Teacher, terms []*Term, features ...*Feature) (*Node, *Losses) {
 	l := &Losses{Terms: terms, Values: make([][]float64, len(terms))}
 	for i, t := range terms {
 		l.Values[i] = make([]float64, g.Rows())
@@ -36,10 +37,8 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 			continue
 		}
 		l.logits = append(l.logits, i)
-		if t.Loss.Teacher && teacher == nil {
-			g.Fail(fmt.Errorf("loss %s: it compares with a teacher, and there is none", t.Loss.Name))
-		} else if partly := teacher != nil && teacher.Recording != nil && !teacher.Recording.Complete(); t.Loss.Teacher && t.Loss.Partly() != partly {
-			g.Fail(fmt.Errorf("loss %s: made for rows that are known in part: %v, the teacher's are: %v", t.Loss.Name, t.Loss.Partly(), partly))
+		if err := checkVoice(t, teachers); err != nil {
+			g.Fail(err)
 		}
 	}
 	for i, t := range terms {
@@ -50,10 +49,13 @@ func (g *Graph) Loss(hidden *Node, head Head, teacher *Teacher, terms []*Term, f
 	if len(terms) == 0 {
 		g.Fail(errors.New("there is no loss"))
 	}
+	if g.err != nil {
+		return nil, l
+	}
 	var parts []*Node
 	if len(l.logits) > 0 {
 		g.needHead(head)
-		parts = append(parts, dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teacher) }, func() *Node { return headLoss[float64](g, l, hidden, head, teacher) }))
+		parts = append(parts, dispatch(g, func() *Node { return headLoss[float32](g, l, hidden, head, teachers) }, func() *Node { return headLoss[float64](g, l, hidden, head, teachers) }))
 	}
 	for _, f := range features {
 		parts = append(parts, dispatch(g, func() *Node { return featureLoss[float32](g, l, f) }, func() *Node { return featureLoss[float64](g, l, f) }))

@@ -29,7 +29,7 @@ func BenchmarkHead(b *testing.B) {
 				Hidden: g.Leaf("teacher's hidden states", f.frozen("teacher", c.rows, c.teacherWidth).Value),
 				Head:   Head{Weight: f.frozen("teacher's head", c.vocab, c.teacherWidth)},
 			}
-			cost, _ := g.Loss(f.matrix(g, trained, "hidden", c.width), Head{Weight: f.param("head", c.vocab, c.width)}, teacher,
+			cost, _ := g.Loss(f.matrix(g, trained, "hidden", c.width), Head{Weight: f.param("head", c.vocab, c.width)}, []*Teacher{teacher},
 				[]*Term{{Loss: newLoss(b, "forward_kl"), Scale: 1 / float64(c.rows)}})
 			p, err := g.Compile(&Arena{}, cost)
 			if err != nil {

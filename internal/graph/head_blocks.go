@@ -14,7 +14,7 @@ func blockOf(n, vocabulary, logits int) (positions, ids int) {
 
 // streams reports whether the losses allow blocks of the vocabulary.
 func (c *chunks[F]) streams() bool {
-	return c.student.vocab > idBlock && len(c.targets) == 0 && c.labelled.sum.Streams() && c.unlabelled.sum.Streams()
+	return c.student.vocab > idBlock && len(c.targets) == 0 && c.labelled.streamable() && c.unlabelled.streamable()
 }
 
 // blocks evaluates the positions at hand without holding a row of logits (as Wijmans et al. 2024, arXiv:2411.09009, do for cross-entropy): the logits of
@@ -23,7 +23,8 @@ func (c *chunks[F]) blocks() {
 	vocabulary := c.student.vocab
 	for r := range c.positions {
 		_, _, terms, _ := c.at(r)
-		terms.sum.Begin(terms.streams[r])
+		h := terms.hearings[0]
+		h.sum.Begin(h.streams[r])
 	}
 	for from := 0; from < vocabulary; from += c.ids {
 		c.products(from, min(from+c.ids, vocabulary))
@@ -31,11 +32,12 @@ func (c *chunks[F]) blocks() {
 	}
 	for r := range c.positions {
 		position, label, terms, values := c.at(r)
-		scales := terms.scales
+		h := terms.hearings[0]
+		scales := h.scales
 		if !c.train {
 			scales = nil
 		}
-		terms.sum.Close(terms.streams[r], values, scales, label)
+		h.sum.Close(h.streams[r], values, scales, label)
 		c.keep(position, terms, values)
 	}
 	if !c.train {
@@ -52,12 +54,14 @@ func (c *chunks[F]) blocks() {
 func (c *chunks[F]) scanRow(r int) {
 	_, label, terms, _ := c.at(r)
 	z, y := c.finished(r)
-	terms.sum.Scan(terms.streams[r], z, y, c.from, label)
+	h := terms.hearings[0]
+	h.sum.Scan(h.streams[r], z, y, c.from, label)
 }
 
 // backRow puts the gradient of the block of row r in its place.
 func (c *chunks[F]) backRow(r int) {
 	_, label, terms, _ := c.at(r)
 	z, y := c.finished(r)
-	c.inPlace(z, func(dz []F) { terms.sum.Gradient(terms.streams[r], dz, z, y, c.from, label) })
+	h := terms.hearings[0]
+	c.inPlace(z, func(dz []F) { h.sum.Gradient(h.streams[r], dz, z, y, c.from, label) })
 }

@@ -14,8 +14,10 @@ import (
 // Where not even few whole rows are allowed, it takes the vocabulary in blocks, see blocks.
 type chunks[F kernel.Float] struct {
 	*Losses
-	student, teacher     *projection[F] // teacher nil: none
-	recording            Recording      // in place of teacher; nil: none
+	student              *projection[F]
+	teachers             []*projection[F]
+	places               []int     // in teachers of those that Loss was given
+	recording            Recording // in place of a teacher; nil: none
 	train                bool
 	labelled, unlabelled *counting[F]
 	targets              []int // terms with a target, which count where there is a label
@@ -24,32 +26,35 @@ type chunks[F kernel.Float] struct {
 	sizes             []int       // of the working memory's parts
 	spare             sync.Pool   // rows of the student's gradient
 	reads             sync.Pool   // *recorded[F]
+	several           sync.Pool   // *together[F]
 	whole, scan, back func(r int) // methods, made once
 
 	// of what is being worked on
 	in                             []gorgonia.Value
-	dh, z, h, dhChunk, y, hTeacher []F
+	dh, z, h, dhChunk, y, hTeacher []F // those of teachers one behind the other
 	positions                      []int32
 	from, to                       int       // ids of the student's
-	fromTeacher, toTeacher         int       // and of the teacher's
 	values                         []float64 // of each row's terms
 }
 
 // plan decides on how many positions and ids to work at a time, within a budget of bytes (0: the usual one) for logits, and returns the size of the working
 // memory in elements: the gradient of n hidden states first.
-func (c *chunks[F]) plan(n, budget int) int {
-	s, t := c.student, c.teacher
-	perID, ids, whole := 1, 0, 0 // whole: elements of the teacher's row
-	switch {
-	case t != nil:
-		perID, ids, whole = 2, t.vocab, t.vocab
-	case c.recording != nil:
-		if ids = c.recording.Vocab(); c.recording.Complete() {
-			whole = ids
+func (c *chunks[F]) plan(n, budget int, teachers []*Teacher) int {
+	s := c.student
+	ids, whole := make([]int, len(teachers)), 0 // of each teacher; elements of their rows together
+	for k, t := range teachers {
+		if t != nil && t.Recording == nil {
+			ids[k] = c.teachers[c.places[k]].vocab
+			whole += ids[k]
+		}
+	}
+	if c.recording != nil {
+		if ids = []int{c.recording.Vocab()}; c.recording.Complete() {
+			whole = ids[0]
 		}
 		c.reads.New = func() any { return new(recorded[F]) }
 	}
-	c.labelled, c.unlabelled = newCounting[F](c.Losses, s.vocab, ids, true), newCounting[F](c.Losses, s.vocab, ids, false)
+	c.labelled, c.unlabelled = c.newCounting(teachers, ids, true), c.newCounting(teachers, ids, false)
 	for _, i := range c.logits {
 		if c.Terms[i].Loss.Target {
 			c.targets = append(c.targets, i)
@@ -60,7 +65,7 @@ func (c *chunks[F]) plan(n, budget int) int {
 	case budget == 0:
 		c.chunk = min(n, max(headRows, headBudget/(s.vocab+whole)/32*32))
 	case rows < min(n, leastRows) && c.recording == nil && c.streams():
-		c.chunk, c.ids = blockOf(n, s.vocab, budget/int(unsafe.Sizeof(F(0)))/perID)
+		c.chunk, c.ids = blockOf(n, s.vocab, budget/int(unsafe.Sizeof(F(0)))/(1+len(c.teachers)))
 		c.labelled.stream(c.chunk)
 		c.unlabelled.stream(c.chunk)
 	default:
@@ -68,6 +73,9 @@ func (c *chunks[F]) plan(n, budget int) int {
 	}
 	c.values = make([]float64, c.chunk*len(c.logits))
 	c.spare.New = func() any { row := make([]F, c.ids); return &row }
+	c.several.New = func() any {
+		return &together[F]{sum: make([]F, s.vocab), part: make([]F, s.vocab), average: make([]F, s.vocab)}
+	}
 	c.whole, c.scan, c.back = c.wholeRow, c.scanRow, c.backRow
 
 	c.sizes = []int{0, c.chunk * c.ids, c.chunk * s.width, 0, 0, 0}
@@ -78,8 +86,8 @@ func (c *chunks[F]) plan(n, budget int) int {
 		whole = min(whole, c.ids)
 	}
 	c.sizes[4] = c.chunk * whole
-	if t != nil {
-		c.sizes[5] = c.chunk * t.width
+	for _, t := range c.teachers {
+		c.sizes[5] += c.chunk * t.width
 	}
 	total := 0
 	for _, size := range c.sizes {
@@ -97,12 +105,14 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	c.labelled.scale(c.Terms)
 	c.unlabelled.scale(c.Terms)
 	clear(c.dh)
-	s, t := c.student, c.teacher
+	s := c.student
 	for at := 0; at < len(c.rows); at += c.chunk {
 		c.positions = c.rows[at:min(at+c.chunk, len(c.rows))]
 		take(c.h, floats[F](in[s.hidden]), c.positions, s.width)
-		if t != nil {
-			take(c.hTeacher, floats[F](in[t.hidden]), c.positions, t.width)
+		of := c.hTeacher
+		for _, t := range c.teachers {
+			take(of, floats[F](in[t.hidden]), c.positions, t.width)
+			of = of[c.chunk*t.width:]
 		}
 		if c.ids < s.vocab {
 			c.blocks()
@@ -121,21 +131,27 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	}
 }
 
-// products multiplies hidden states by some of the student's ids and the same of the teacher's, all of them where the student's are.
+// products multiplies hidden states by some of the student's ids and the same of each teacher's, all of them where the student's are.
 func (c *chunks[F]) products(from, to int) {
-	m, s, t := len(c.positions), c.student, c.teacher
+	m := len(c.positions)
 	c.from, c.to = from, to
-	s.products(c.z, c.h, m, from, to, c.in)
-	if t == nil {
-		return
+	c.student.products(c.z, c.h, m, from, to, c.in)
+	y, h := c.y, c.hTeacher
+	for _, t := range c.teachers {
+		from, to := c.idsOf(t)
+		if from < to {
+			t.products(y, h, m, from, to, c.in)
+		}
+		y, h = y[c.chunk*(to-from):], h[c.chunk*t.width:]
 	}
-	c.fromTeacher, c.toTeacher = min(from, t.vocab), min(to, t.vocab)
-	if from == 0 && to == s.vocab {
-		c.toTeacher = t.vocab
+}
+
+// idsOf says which ids of a teacher's are at hand.
+func (c *chunks[F]) idsOf(t *projection[F]) (from, to int) {
+	if c.from == 0 && c.to == c.student.vocab {
+		return 0, t.vocab
 	}
-	if c.fromTeacher < c.toTeacher {
-		t.products(c.y, c.hTeacher, m, c.fromTeacher, c.toTeacher, c.in)
-	}
+	return min(c.from, t.vocab), min(c.to, t.vocab)
 }
 
 // backward takes the gradients of the products that lie in their place further.
@@ -152,17 +168,29 @@ func (c *chunks[F]) each(f func(r int)) {
 	c.student.g.times.addRows(began)
 }
 
-// finished turns row r of the products into logits.
+// finished turns row r of the products into logits: the student's, and the teacher's where there is one.
 func (c *chunks[F]) finished(r int) (z, y []F) {
 	n := c.to - c.from
 	z = c.z[r*n : (r+1)*n]
 	c.student.finish(z, c.from, c.in)
-	if t := c.teacher; t != nil {
-		n := c.toTeacher - c.fromTeacher
-		y = c.y[r*n : (r+1)*n]
-		t.finish(y, c.fromTeacher, c.in)
+	for k, t := range c.teachers {
+		y = c.teacherRow(k, r)
+		from, _ := c.idsOf(t)
+		t.finish(y, from, c.in)
 	}
 	return z, y
+}
+
+// teacherRow is row r of a teacher's logits.
+func (c *chunks[F]) teacherRow(k, r int) []F {
+	at := 0
+	for _, t := range c.teachers[:k] {
+		from, to := c.idsOf(t)
+		at += c.chunk * (to - from)
+	}
+	from, to := c.idsOf(c.teachers[k])
+	n := to - from
+	return c.y[at+r*n : at+(r+1)*n]
 }
 
 // at returns the position of row r, its label, the terms that count it, and where their values go.
@@ -172,7 +200,7 @@ func (c *chunks[F]) at(r int) (position int32, label int, terms *counting[F], va
 	if label < 0 {
 		terms = c.unlabelled
 	}
-	return position, label, terms, c.values[r*len(c.logits):][:len(terms.terms)]
+	return position, label, terms, c.values[r*len(c.logits):][:len(c.logits)]
 }
 
 // wholeRow evaluates the terms at row r and puts the gradient of its products in their place.
@@ -193,13 +221,13 @@ func (c *chunks[F]) wholeRow(r int) {
 	var p, q float64
 	if c.train {
 		c.inPlace(z, func(dz []F) {
-			p, q = terms.sum.Row(values, dz, terms.scales, z, y, kept, label)
+			p, q = c.evaluate(terms, values, dz, r, z, y, kept, label)
 			if target != nil {
 				kernel.Add(dz, dz, target)
 			}
 		})
 	} else {
-		p, q = terms.sum.Row(values, nil, nil, z, y, kept, label)
+		p, q = c.evaluate(terms, values, nil, r, z, y, kept, label)
 	}
 	if c.TeacherTail != nil {
 		c.TeacherTail[position], c.StudentTail[position] = p, q
@@ -209,8 +237,11 @@ func (c *chunks[F]) wholeRow(r int) {
 
 // keep stores the values of a position.
 func (c *chunks[F]) keep(position int32, terms *counting[F], values []float64) {
-	for j, i := range terms.terms {
-		c.Values[i][position] = values[j]
+	for _, h := range terms.hearings {
+		for j, i := range h.terms {
+			c.Values[i][position] = values[j]
+		}
+		values = values[len(h.terms):]
 	}
 }
 
@@ -243,7 +274,7 @@ func (c *chunks[F]) target(z []F, position int32, label int) (dz []F) {
 }
 
 func (c *chunks[F]) operations([]gorgonia.Value) float64 {
-	s, t := c.student, c.teacher
+	s := c.student
 	products := s.width * s.vocab
 	if c.train {
 		products *= 2
@@ -251,7 +282,7 @@ func (c *chunks[F]) operations([]gorgonia.Value) float64 {
 	if s.dw != nil {
 		products += s.width * s.vocab
 	}
-	if t != nil {
+	for _, t := range c.teachers {
 		products += t.width * t.vocab
 	}
 	return float64(2*len(c.rows)) * float64(products)

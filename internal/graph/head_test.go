@@ -23,6 +23,13 @@ func newLoss(t testing.TB, name string) *loss.Loss {
 
 const headWidth, teacherWidth = 3, 2
 
+// fellow is one more teacher.
+type fellow struct {
+	hidden *Param
+	head   Head
+	share  float64
+}
+
 // headCase is the fused head and loss on random numbers.
 type headCase struct {
 	*fixture
@@ -35,6 +42,8 @@ type headCase struct {
 	teacher, teacherHead *Param
 	teacherBias          *Param
 	recording            *rowsOnDisk // in place of the teacher
+	share                float64     // of the teacher among several
+	more                 []fellow    // beside the first one
 	losses               *Losses     // of the graph built last
 }
 
@@ -89,14 +98,17 @@ func (c *headCase) build(g *Graph, view func(*Param) *Param) (cost *Node) {
 	} else {
 		hidden = c.matrix(g, view, "hidden", headWidth)
 	}
-	var teacher *Teacher
+	var teachers []*Teacher
 	if c.teacherVocab > 0 {
-		teacher = &Teacher{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead, c.teacherBias, c.softcap}}
+		teachers = []*Teacher{{Hidden: g.Leaf("teacher's hidden states", c.teacher.Value), Head: Head{c.teacherHead, c.teacherBias, c.softcap}, Share: c.share}}
+	}
+	for _, f := range c.more {
+		teachers = append(teachers, &Teacher{Hidden: g.Leaf(f.hidden.Name, f.hidden.Value), Head: f.head, Share: f.share})
 	}
 	if c.recording != nil {
-		teacher = &Teacher{Recording: c.recording}
+		teachers = []*Teacher{{Recording: c.recording}}
 	}
-	cost, c.losses = g.Loss(hidden, head, teacher, c.terms)
+	cost, c.losses = g.Loss(hidden, head, teachers, c.terms)
 	return cost
 }
 
@@ -309,17 +321,21 @@ func TestHeadBudget(t *testing.T) {
 		loss               string
 		n, vocab, teacher  int
 		budget, chunk, ids int
+		teachers           int
 	}{
-		{"forward_kl", 2048, 32000, 32000, 0, 384, 32000},
-		{"forward_kl", 2048, 32000, 32000, 96 << 20, 384, 32000},
-		{"forward_kl", 2048, 32000, 32000, 16 << 20, 64, 32000},
-		{"forward_kl", 2048, 150000, 150000, 16 << 20, 2048, 1024},
-		{"forward_kl", 512, 150000, 150000, 16 << 20, 512, 4096},
-		{"forward_kl", 2048, 32000, 32000, 1 << 20, 128, 1024},
-		{"cross_entropy", 2048, 32000, 0, 16 << 20, 128, 32000},
-		{"generalized_jsd", 2048, 32000, 32000, 1 << 20, 32, 32000}, // no loss for blocks
-		{"forward_kl", 20, 32000, 32000, 16 << 20, 20, 32000},
-		{"forward_kl", 2048, 512, 512, 1, 32, 512}, // no vocabulary for blocks
+		{"forward_kl", 2048, 32000, 32000, 0, 384, 32000, 1},
+		{"forward_kl", 2048, 32000, 32000, 96 << 20, 384, 32000, 1},
+		{"forward_kl", 2048, 32000, 32000, 16 << 20, 64, 32000, 1},
+		{"forward_kl", 2048, 150000, 150000, 16 << 20, 2048, 1024, 1},
+		{"forward_kl", 512, 150000, 150000, 16 << 20, 512, 4096, 1},
+		{"forward_kl", 2048, 32000, 32000, 1 << 20, 128, 1024, 1},
+		{"cross_entropy", 2048, 32000, 0, 16 << 20, 128, 32000, 1},
+		{"generalized_jsd", 2048, 32000, 32000, 1 << 20, 32, 32000, 1}, // no loss for blocks
+		{"forward_kl", 20, 32000, 32000, 16 << 20, 20, 32000, 1},
+		{"forward_kl", 2048, 512, 512, 1, 32, 512, 1}, // no vocabulary for blocks
+		{"forward_kl", 2048, 32000, 32000, 16 << 20, 32, 32000, 2},
+		{"forward_kl", 2048, 32000, 32000, 48 << 20, 128, 32000, 2},
+		{"forward_kl", 2048, 32000, 32000, 1 << 20, 32, 32000, 2}, // nor are there blocks for averages
 	} {
 		g := New(tensor.Float32, 1, c.n)
 		g.HeadBudget = c.budget
@@ -329,15 +345,16 @@ func TestHeadBudget(t *testing.T) {
 			return newProjection[float32](g, hidden, Head{Weight: &Param{Name: "head", Shape: tensor.Shape{vocab, 8}}}, &operands)
 		}
 		x := &chunks[float32]{Losses: &Losses{Terms: []*Term{{Loss: newLoss(t, c.loss)}}, logits: []int{0}}, student: projected(c.vocab)}
-		logits := c.vocab
-		if c.teacher > 0 {
-			x.teacher, logits = projected(c.teacher), c.vocab+c.teacher
+		logits, teachers := c.vocab, []*Teacher(nil)
+		for range min(c.teacher, c.teachers) {
+			x.teachers, x.places = append(x.teachers, projected(c.teacher)), append(x.places, len(x.places))
+			logits, teachers = logits+c.teacher, append(teachers, &Teacher{Share: 1})
 		}
-		size := x.plan(c.n, c.budget)
+		size := x.plan(c.n, c.budget, teachers)
 		if x.chunk != c.chunk || x.ids != c.ids {
 			t.Errorf("%+v: have %d positions of %d ids", c, x.chunk, x.ids)
 		}
-		if most := max(c.budget/4, min(c.n, 32)*logits); c.budget > 0 && size-16*x.chunk > most {
+		if most := max(c.budget/4, min(c.n, 32)*logits); c.budget > 0 && size-8*(1+c.teachers)*x.chunk > most {
 			t.Errorf("%+v: have %d elements, want at most %d", c, size, most)
 		}
 	}
@@ -350,7 +367,7 @@ func TestHeadMemory(t *testing.T) {
 	hidden := g.Leaf("hidden", newDense(tensor.Float32, tensor.Shape{n, width}))
 	head := &Param{Name: "head", Shape: tensor.Shape{vocab, width}, Grad: &tensor.Dense{}}
 	teacher := &Teacher{Hidden: hidden, Head: Head{Weight: &Param{Name: "teacher's head", Shape: tensor.Shape{vocab, width}}}}
-	cost, l := g.Loss(hidden, Head{Weight: head}, teacher, []*Term{{Loss: newLoss(t, "forward_kl")}})
+	cost, l := g.Loss(hidden, Head{Weight: head}, []*Teacher{teacher}, []*Term{{Loss: newLoss(t, "forward_kl")}})
 	if g.Err() != nil {
 		t.Fatal(g.Err())
 	}
@@ -426,6 +443,7 @@ func (c *headCase) check(t *testing.T) {
 		if c.teacherVocab > 0 {
 			y = logitsOf(Head{c.teacherHead, c.teacherBias, c.softcap}, c.teacher.Value.Float64s()[i*teacherWidth:(i+1)*teacherWidth])
 		}
+		y1 := y
 		var kept *loss.Kept
 		if c.recording != nil {
 			y, kept = c.recording.at(i)
@@ -433,6 +451,9 @@ func (c *headCase) check(t *testing.T) {
 		dz := make([]float64, c.vocab)
 		for k, term := range c.terms {
 			want := 0.0
+			if c.more != nil {
+				y = c.hears(term, i, y1)
+			}
 			if label := c.feed.Labels[i]; label >= 0 || term.Attended && c.feed.Attended[i] != 0 {
 				want = termValue(term, dz, z, y, kept, i, int(label))
 			}
@@ -468,6 +489,36 @@ func (c *headCase) check(t *testing.T) {
 	if c.biased {
 		near(t, "gradient of the bias", c.param("bias").Grad.Float64s(), dbias)
 	}
+}
+
+// hears is what a term compares with at a position: the row of one teacher, or the average of those that have a share, over the ids that all have.
+func (c *headCase) hears(term *Term, at int, first []float64) []float64 {
+	rows, shares := [][]float64{first}, []float64{c.share}
+	for _, f := range c.more {
+		width := f.hidden.Shape[1]
+		rows, shares = append(rows, logitsOf(f.head, f.hidden.Value.Float64s()[at*width:(at+1)*width])), append(shares, f.share)
+	}
+	if term.Teacher > 0 {
+		return rows[term.Teacher-1]
+	}
+	ids, all := c.vocab, 0.0
+	for k, row := range rows {
+		ids, all = min(ids, len(row)), all+shares[k]
+	}
+	temperature, average := term.Loss.Params.Temperature, make([]float64, ids)
+	for k, row := range rows {
+		sum := 0.0
+		for _, y := range row[:ids] {
+			sum += math.Exp(y / temperature)
+		}
+		for i, y := range row[:ids] {
+			average[i] += shares[k] / all * math.Exp(y/temperature) / sum
+		}
+	}
+	for i, p := range average {
+		average[i] = temperature * math.Log(p)
+	}
+	return average
 }
 
 // termValue is a term over the ids that both models have.

@@ -13,6 +13,7 @@ type Term struct {
 	Loss     *loss.Loss
 	Attended bool // count every real token, not only those with a label; a term on features always does
 	First    bool // of a term on features: count the first token of each document only
+	Teacher  int  // the number, from 1, of the one of several teachers that it compares with; 0: their average, of features the first
 	Scale    float64
 	Targets  []float32 // [N]; where the loss has a target, the number for each position; read at every run
 }
@@ -35,17 +36,20 @@ type Losses struct {
 // the products of each chunk read the whole head anew, which halves their speed at 32 positions and costs a tenth of it at 192.
 const headBudget, headRows = 24 << 20, 192
 
-func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teacher *Teacher) *Node {
+func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teachers []*Teacher) *Node {
 	n := g.Rows()
 	operands := []*Node{g.Inputs.Labels, g.Inputs.Attended}
 	c := &chunks[F]{Losses: l, student: newProjection[F](g, hidden, head, &operands)}
-	if teacher != nil && teacher.Recording != nil {
-		c.recording = teacher.Recording
-		if !c.recording.Complete() {
+	for _, t := range teachers {
+		c.places = append(c.places, len(c.teachers))
+		if t == nil {
+			continue
+		}
+		if c.recording = t.Recording; c.recording == nil {
+			c.teachers = append(c.teachers, newProjection[F](g, t.Hidden, t.Head, &operands))
+		} else if !c.recording.Complete() {
 			l.TeacherTail, l.StudentTail = make([]float64, n), make([]float64, n)
 		}
-	} else if teacher != nil {
-		c.teacher = newProjection[F](g, teacher.Hidden, teacher.Head, &operands)
 	}
 	if g.err != nil {
 		return nil
@@ -55,7 +59,7 @@ func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teac
 	l.rows = make([]int32, 0, n)
 	o := &op{
 		name: "head and losses", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
-		diff: make([]bool, len(operands)), scratch: c.plan(n, g.HeadBudget), operations: c.operations,
+		diff: make([]bool, len(operands)), scratch: c.plan(n, g.HeadBudget, teachers), operations: c.operations,
 	}
 	o.run = func(out gorgonia.Value, in []gorgonia.Value) {
 		l.count(ints(in[0]), ints(in[1]))
@@ -117,41 +121,4 @@ func (l *Losses) Sum(term int) float64 {
 		sum += v
 	}
 	return sum
-}
-
-// counting are the terms on logits that count a position with a label, or without one.
-type counting[F kernel.Float] struct {
-	sum      *loss.Sum[F]
-	terms    []int
-	scales   []float64
-	compares bool             // some read the teacher's row
-	streams  []loss.Stream[F] // of the positions at hand, where the vocabulary comes in blocks
-}
-
-func newCounting[F kernel.Float](l *Losses, student, teacher int, label bool) *counting[F] {
-	c := &counting[F]{}
-	var losses []*loss.Loss
-	for _, i := range l.logits {
-		if t := l.Terms[i]; !t.Loss.Target && (label || t.Attended) {
-			c.terms, losses = append(c.terms, i), append(losses, t.Loss)
-			c.compares = c.compares || t.Loss.Teacher
-		}
-	}
-	c.sum, c.scales = loss.NewSum[F](losses, student, teacher), make([]float64, len(losses))
-	return c
-}
-
-// scale reads the terms' scales.
-func (c *counting[F]) scale(terms []*Term) {
-	for j, i := range c.terms {
-		c.scales[j] = terms[i].Scale
-	}
-}
-
-// stream prepares for blocks of the vocabulary at so many positions.
-func (c *counting[F]) stream(positions int) {
-	c.streams = make([]loss.Stream[F], positions)
-	for i := range c.streams {
-		c.streams[i] = c.sum.NewStream()
-	}
 }

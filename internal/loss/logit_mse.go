@@ -7,7 +7,7 @@ import (
 )
 
 // logit_mse: mean_i (z_i − y_i)² over the ids that are not masked.
-// A constant added to all logits changes it, unlike every other loss here.
+// A constant added to all logits changes it, unlike every other loss here (Raw).
 // ∂/∂z_i = 2 (z_i − y_i)/V.
 func init() {
 	register(Definition{
@@ -15,6 +15,7 @@ func init() {
 		Doc:     "mean over the vocabulary of (student logit - teacher logit)^2",
 		Paper:   "Ba, Caruana 2014, arXiv:1312.6184",
 		Teacher: true,
+		Raw:     true,
 	}, logitMSE[float32], logitMSE[float64], func(x position) float64 {
 		value := 0.0
 		for i, z := range x.student {

@@ -59,6 +59,7 @@ type Definition struct {
 	Teacher          bool // compares with the teacher's row
 	Target           bool // compares with a number that the document comes with, which stands in place of the teacher's row
 	Temperature      bool // takes a temperature other than 1
+	Raw              bool // compares logits themselves: unlike probabilities, a constant that is added to all of a row changes it
 	Metric           bool // a figure of evaluation: a Row without gradient, which ignores grad
 	Params           []Param
 	Choices          []Choice

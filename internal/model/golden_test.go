@@ -234,7 +234,7 @@ func TestGolden(t *testing.T) {
 		b := &nn.Builder{Graph: graph.New(tensor.Float32, shape[0], shape[1]), Weights: flat}
 		out := g.model.Forward(b)
 		term := &graph.Term{Loss: newLoss(t, "cross_entropy"), Scale: 1 / float64(counted)}
-		var teacher *graph.Teacher
+		var teachers []*graph.Teacher
 		if targets != nil { // a teacher whose logit is the target
 			hidden := make([]float32, n)
 			for r, at := range first {
@@ -242,9 +242,9 @@ func TestGolden(t *testing.T) {
 			}
 			term.Loss = newLoss(t, "logit_mse")
 			one := &graph.Param{Name: "one", Shape: tensor.Shape{1, 1}, Value: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{1}))}
-			teacher = &graph.Teacher{Hidden: b.Leaf("targets", tensor.New(tensor.WithShape(n, 1), tensor.WithBacking(hidden))), Head: graph.Head{Weight: one}}
+			teachers = []*graph.Teacher{{Hidden: b.Leaf("targets", tensor.New(tensor.WithShape(n, 1), tensor.WithBacking(hidden))), Head: graph.Head{Weight: one}}}
 		}
-		cost, losses := b.Loss(out.Final(), out.Head, teacher, []*graph.Term{term})
+		cost, losses := b.Loss(out.Final(), out.Head, teachers, []*graph.Term{term})
 		logits := b.Logits(out.Final(), out.Head)
 		p := run(t, b, f, cost, append(slices.Clone(out.Hidden), logits)...)
 

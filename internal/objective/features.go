@@ -43,21 +43,24 @@ type Pair struct {
 }
 
 // features adds what the terms on features compare.
-func (o *Objective) features(b *nn.Builder, out model.Outputs, h *heard) ([]*graph.Feature, error) {
+func (o *Objective) features(b *nn.Builder, out model.Outputs, h []*heard) ([]*graph.Feature, error) {
 	if len(o.Features) == 0 || b.Err() != nil {
 		return nil, nil
 	}
-	teacher, ok := o.Teacher.(Featured)
-	if !ok {
-		return nil, errors.New("the teacher gives no hidden states and no attention: losses on logits are possible")
-	}
-	shapes, err := teacher.Shapes()
-	if err != nil {
-		return nil, fmt.Errorf("teacher: %w", err)
-	}
 	var all []*graph.Feature
 	for _, f := range o.Features {
-		l := o.Terms[f.Term].Loss
+		l, of := o.Terms[f.Term].Loss, max(0, o.Terms[f.Term].Teacher-1)
+		if of >= len(o.Teachers) {
+			return nil, fmt.Errorf("loss %s: it compares with teacher %d, and there are %d", l.Name, of+1, len(o.Teachers))
+		}
+		teacher, ok := o.Teachers[of].Teacher.(Featured)
+		if !ok {
+			return nil, errors.New("the teacher gives no hidden states and no attention: losses on logits are possible")
+		}
+		shapes, err := teacher.Shapes()
+		if err != nil {
+			return nil, fmt.Errorf("teacher: %w", err)
+		}
 		for _, p := range f.Pairs {
 			parts, err := f.parts(l.Rows, p, out, shapes, b.T)
 			if err != nil {
@@ -71,7 +74,7 @@ func (o *Objective) features(b *nn.Builder, out model.Outputs, h *heard) ([]*gra
 				if p.Projection != "" {
 					student = b.Linear(student, []*graph.Node{b.Weight(p.Projection, nn.Init{}, part.width, student.Shape()[1])}, []*graph.Node{nil}, false, nil)
 				}
-				node := h.leaf(b, model.Feature{Rows: l.Rows, Layer: p.Teacher}, part.from, part.width)
+				node := h[of].leaf(b, model.Feature{Rows: l.Rows, Layer: p.Teacher}, part.from, part.width)
 				all = append(all, &graph.Feature{Term: f.Term, Student: student, Teacher: node, Scores: part.scores})
 			}
 		}

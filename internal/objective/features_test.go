@@ -41,7 +41,7 @@ func TestFeaturesOfOneself(t *testing.T) {
 	m, w := open(t, 1, 16, 20)
 	live := &teacher.Live{Model: m, Weights: w.Frozen(), Arena: &graph.Arena{}}
 	f, terms := features(t)
-	o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms, Features: f, Arena: live.Arena}
+	o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms, Features: f, Arena: live.Arena}
 	closing(t, live)
 	closing(t, o)
 	l := run(t, o, batch([][]int32{{5, 6, 7}, {8, 9, 3, 4}}))
@@ -68,7 +68,7 @@ func TestFeaturesPackedAndSplit(t *testing.T) {
 		tm, tw := open(t, 2, 16, 20)
 		live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: &graph.Arena{}}
 		f, terms := features(t)
-		o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms, Features: f, Arena: live.Arena}
+		o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms, Features: f, Arena: live.Arena}
 		closing(t, live)
 		closing(t, o)
 		sum := make([]float64, len(terms))
@@ -117,7 +117,7 @@ func TestFeaturesCostNothing(t *testing.T) {
 			m, tm = plain{m}, plain{tm}
 		}
 		live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: &graph.Arena{}}
-		o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms(t, "forward_kl", "cross_entropy"), Arena: live.Arena}
+		o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms(t, "forward_kl", "cross_entropy"), Arena: live.Arena}
 		closing(t, live)
 		closing(t, o)
 		n, err := o.Bytes(2, 8)
@@ -152,7 +152,7 @@ func TestFeaturesRefused(t *testing.T) {
 	live := &teacher.Live{Model: m, Weights: w.Frozen(), Arena: &graph.Arena{}}
 	closing(t, live)
 	for want, change := range map[string]func(o *objective.Objective){
-		"the teacher gives no hidden states and no attention: losses on logits are possible": func(o *objective.Objective) { o.Teacher = deaf{live} },
+		"the teacher gives no hidden states and no attention: losses on logits are possible": func(o *objective.Objective) { o.Teachers = objective.Alone(deaf{live}) },
 		"loss attention_kl: layers: of the student: have layer 3, want 1 to 2":               func(o *objective.Objective) { o.Features[0].Pairs[0].Student = 3 },
 		"loss relation_kl: relations: qk: layer 1 of the student: queries have width 16, keys 8 (its heads are grouped): relations of a projection with itself (qq, kk, vv) are possible": func(o *objective.Objective) {
 			o.Features[slices.IndexFunc(o.Features, func(f objective.Feature) bool { return o.Terms[f.Term].Loss.Rows == loss.Relations })].Relations = []string{"qk"}
@@ -164,7 +164,7 @@ func TestFeaturesRefused(t *testing.T) {
 		},
 	} {
 		f, terms := features(t)
-		o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms, Features: f, Arena: &graph.Arena{}}
+		o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms, Features: f, Arena: &graph.Arena{}}
 		change(o)
 		if _, err := o.Bytes(1, 8); err == nil || err.Error() != want {
 			t.Errorf("have %v, want %s", err, want)

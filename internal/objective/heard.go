@@ -15,8 +15,9 @@ import (
 
 // heard is what a teacher says about a batch, as leaves of the student's graph. It is copied: the teacher's own memory is the student's, too.
 type heard struct {
-	want   []model.Feature
-	places []place
+	teacher int // from 1
+	want    []model.Feature
+	places  []place
 }
 
 // place holds columns of a feature, [B*T, width] from a column on.
@@ -37,7 +38,7 @@ func (h *heard) leaf(b *nn.Builder, f model.Feature, from, width int) *graph.Nod
 		i = len(h.places)
 		h.places = append(h.places, place{feature, from, width, make([]float32, b.Rows()*width)})
 	}
-	return b.Leaf(fmt.Sprintf("teacher's feature %v from column %d", f, from),
+	return b.Leaf(fmt.Sprintf("teacher %d's feature %v from column %d", h.teacher, f, from),
 		tensor.New(tensor.WithShape(b.Rows(), width), tensor.WithBacking(h.places[i].values)))
 }
 

@@ -25,6 +25,15 @@ type Teacher interface {
 	Hidden(ctx context.Context, batch *data.Batch) ([]float32, error)
 }
 
+// Weighted is one of several teachers with its share of their average, in proportion to the others'.
+type Weighted struct {
+	Teacher Teacher
+	Share   float64
+}
+
+// Alone is a teacher that is the only one.
+func Alone(t Teacher) []Weighted { return []Weighted{{t, 1}} }
+
 // Recorded is a teacher that spoke before: it gives the rows that were kept.
 type Recorded interface {
 	graph.Recording
@@ -36,8 +45,8 @@ type Recorded interface {
 type Objective struct {
 	Model    model.Model
 	Weights  nn.Weights // of the model, and the projections of Features
-	Teacher  Teacher    // nil: no term compares with one
-	Recorded Recorded   // in place of Teacher, for terms on logits; nil: none
+	Teachers []Weighted // by their numbers in Terms; nil: no term compares with one
+	Recorded Recorded   // in place of Teachers, for terms on logits; nil: none
 	Terms    []*graph.Term
 	Features []Feature // what the terms on features compare
 	Arena    *graph.Arena
@@ -52,9 +61,9 @@ type Objective struct {
 // compiled is the objective at one shape.
 type compiled struct {
 	*graph.Program
-	losses  *graph.Losses
-	teacher heard
-	loads   bool // it reads Recorded
+	losses *graph.Losses
+	heard  []*heard // of each teacher
+	loads  bool     // it reads Recorded
 }
 
 // Run evaluates the terms on a batch: the result holds each term's value at each position until the next Run.
@@ -64,8 +73,10 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.teacher.listen(ctx, o.Teacher, batch); err != nil {
-		return nil, fmt.Errorf("teacher: %w", err)
+	for i, h := range c.heard {
+		if err := h.listen(ctx, o.Teachers[i].Teacher, batch); err != nil {
+			return nil, fmt.Errorf("teacher: %w", err)
+		}
 	}
 	for _, t := range o.Terms {
 		if t.Loss.Target && batch.Targets == nil {
@@ -90,15 +101,18 @@ func (o *Objective) Bytes(b, t int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := c.Bytes()
-	if teacher, ok := o.Teacher.(Featured); ok && len(c.teacher.want) > 0 {
-		heard, err := teacher.Bytes(b, t, c.teacher.want)
-		if err != nil {
-			return 0, errors.Join(fmt.Errorf("teacher: %w", err), c.Close())
+	most, copied := c.Bytes(), 0
+	for i, h := range c.heard {
+		copied += h.bytes()
+		if teacher, ok := o.Teachers[i].Teacher.(Featured); ok && len(h.want) > 0 {
+			n, err := teacher.Bytes(b, t, h.want)
+			if err != nil {
+				return 0, errors.Join(fmt.Errorf("teacher: %w", err), c.Close())
+			}
+			most = max(most, n)
 		}
-		n = max(n, heard)
 	}
-	return n + c.teacher.bytes(), c.Close()
+	return most + copied, c.Close()
 }
 
 // Trained names the weights that the terms hang on: others get no gradient.
@@ -125,19 +139,28 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 		b.Recompute(out.Hidden...)
 	}
 	c := &compiled{}
-	var teacher *graph.Teacher
+	for i := range o.Teachers {
+		c.heard = append(c.heard, &heard{teacher: i + 1})
+	}
+	var teachers []*graph.Teacher
 	switch compares := slices.ContainsFunc(o.Terms, comparesLogits); {
 	case compares && o.Recorded != nil:
 		c.loads = true
-		teacher = &graph.Teacher{Recording: o.Recorded}
-	case compares && o.Teacher != nil:
-		head, width, err := o.Teacher.Head()
-		if err != nil {
-			return nil, fmt.Errorf("teacher: %w", err)
+		teachers = []*graph.Teacher{{Recording: o.Recorded}}
+	case compares:
+		for i, t := range o.Teachers {
+			if !slices.ContainsFunc(o.Terms, func(x *graph.Term) bool { return comparesLogits(x) && x.Hears(i, len(o.Teachers), t.Share) }) {
+				teachers = append(teachers, nil)
+				continue
+			}
+			head, width, err := t.Teacher.Head()
+			if err != nil {
+				return nil, fmt.Errorf("teacher: %w", err)
+			}
+			teachers = append(teachers, &graph.Teacher{Head: head, Hidden: c.heard[i].leaf(b, model.Feature{}, 0, width), Share: t.Share})
 		}
-		teacher = &graph.Teacher{Head: head, Hidden: c.teacher.leaf(b, model.Feature{}, 0, width)}
 	}
-	features, err := o.features(b, out, &c.teacher)
+	features, err := o.features(b, out, c.heard)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +168,7 @@ func (o *Objective) compile(s graph.Shape, arena *graph.Arena) (*compiled, error
 		return nil, b.Err()
 	}
 	var cost *graph.Node
-	cost, c.losses = b.Loss(out.Final(), out.Head, teacher, o.Terms, features...)
+	cost, c.losses = b.Loss(out.Final(), out.Head, teachers, o.Terms, features...)
 	c.Program, err = b.Compile(arena, cost)
 	return c, err
 }

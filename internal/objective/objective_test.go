@@ -131,7 +131,7 @@ func TestTeacherInTheSameArena(t *testing.T) {
 			teachers = arena
 		}
 		live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: teachers}
-		o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms(t, "forward_kl", "cross_entropy"), Arena: arena}
+		o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms(t, "forward_kl", "cross_entropy"), Arena: arena}
 		closing(t, live)
 		closing(t, o)
 		for range 2 { // the second time in memory that both have used
@@ -153,7 +153,7 @@ func TestTeacherInTheSameArena(t *testing.T) {
 func TestOwnTeacher(t *testing.T) {
 	m, w := open(t, 1, 16, 20)
 	live := &teacher.Live{Model: m, Weights: w.Frozen(), Arena: &graph.Arena{}}
-	o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms(t, "forward_kl", "reverse_kl", "total_variation"), Arena: live.Arena}
+	o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms(t, "forward_kl", "reverse_kl", "total_variation"), Arena: live.Arena}
 	closing(t, live)
 	closing(t, o)
 	l := run(t, o, batch([][]int32{{5, 6, 7}, {8, 9, 3, 4}}))
@@ -290,7 +290,7 @@ func TestBytesOfTeacher(t *testing.T) {
 	m, w := open(t, 1, 16, 20)
 	tm, tw := open(t, 2, 1024, 20)
 	live := &teacher.Live{Model: tm, Weights: tw.Frozen(), Arena: &graph.Arena{}}
-	o := &objective.Objective{Model: m, Weights: w, Teacher: live, Terms: terms(t, "forward_kl"), Arena: live.Arena}
+	o := &objective.Objective{Model: m, Weights: w, Teachers: objective.Alone(live), Terms: terms(t, "forward_kl"), Arena: live.Arena}
 	alone, err := (&objective.Objective{Model: m, Weights: w, Terms: terms(t, "cross_entropy")}).Bytes(2, 8)
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func TestErrors(t *testing.T) {
 		is  error
 	}{
 		"sequence of 17 tokens: the student has 16 positions": {o: &objective.Objective{Model: m, Weights: w, Terms: terms(t, "cross_entropy")}, b: long},
-		"teacher: no signal":                          {o: &objective.Objective{Model: m, Weights: w, Terms: terms(t, "forward_kl"), Teacher: broken{failure}}, b: b, is: failure},
+		"teacher: no signal":                          {o: &objective.Objective{Model: m, Weights: w, Terms: terms(t, "forward_kl"), Teachers: objective.Alone(broken{failure})}, b: b, is: failure},
 		"model.norm.weight is missing":                {o: &objective.Objective{Model: m, Weights: lacking{w}, Terms: terms(t, "cross_entropy")}, b: b},
 		"loss forward_kl: it compares with a teacher": {o: &objective.Objective{Model: m, Weights: w, Terms: terms(t, "forward_kl")}, b: b},
 		"student: embedding: ":                        {o: &objective.Objective{Model: m, Weights: w, Terms: terms(t, "cross_entropy")}, b: strange},
