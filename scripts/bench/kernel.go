@@ -105,7 +105,7 @@ func (c *kernelCase) head(l *loss.Loss, results [][]float32) (step func() (float
 	}
 	term := &graph.Term{Loss: l, Scale: 1 / float64(c.Rows)}
 	cost, losses := g.Loss(g.Embedding(g.Weight(hidden), g.Inputs.Tokens, 0, -1), graph.Head{Weight: w},
-		&graph.Teacher{Hidden: g.Leaf("teacher", teacher.Value), Head: graph.Head{Weight: wTeacher}}, []*graph.Term{term})
+		[]*graph.Teacher{{Hidden: g.Leaf("teacher", teacher.Value), Head: graph.Head{Weight: wTeacher}}}, []*graph.Term{term})
 	program, err := g.Compile(&graph.Arena{}, cost)
 	return func() (float64, error) {
 		for _, r := range results {
