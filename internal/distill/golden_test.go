@@ -277,7 +277,9 @@ func TestGoldenBFloat16(t *testing.T) {
 func besideTensors(t *testing.T, c *config.Config) map[string]safetensors.Tensor {
 	t.Helper()
 	path := filepath.Join(c.Output.Dir, "model", "projections.safetensors")
-	if !slices.ContainsFunc(c.Loss, func(l config.Loss) bool { return l.Projection.Keep }) {
+	if !slices.ContainsFunc(c.Course(), func(s config.Stage) bool {
+		return slices.ContainsFunc(s.Loss, func(l config.Loss) bool { return l.Projection.Keep })
+	}) {
 		if exists(path) {
 			t.Errorf("%s is there unasked", path)
 		}

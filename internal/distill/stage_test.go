@@ -3,7 +3,9 @@ package distill
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/safetensors"
+	"kdistill/internal/testutil"
 )
 
 // stagedConfig is a short run over text in two stages: layers, with a projection, then predictions, which go on with it.
@@ -46,6 +49,44 @@ func tensorsOf(t testing.TB, dir, file string) map[string][]float32 {
 		}
 	}
 	return all
+}
+
+// TestGoldenStages repeats torch's steps in stages, and with losses on attention alone, in micro-batches of any size: torch took whole batches.
+func TestGoldenStages(t *testing.T) {
+	var runs map[string]struct {
+		goldenRun
+		Stages json.RawMessage
+		Naive  float64
+	}
+	unmarshal(t, read(t, testutil.Testdata(t, "golden/stages.json")), &runs)
+	for name, want := range runs {
+		for _, rows := range []config.MicroBatch{8, 3, 1} {
+			t.Run(fmt.Sprintf("%s/%d", name, rows), func(t *testing.T) {
+				yaml := filepath.Join(t.TempDir(), "run.yaml")
+				write(t, yaml, []byte("teacher: {path: t}\nstudent: {path: s}\ndata: {train: [{path: x}]}\noutput: {dir: o}\nstages: "+string(want.Stages)+"\n"))
+				asked, err := config.Read(yaml)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c := goldenConfig(t, filepath.Join(t.TempDir(), "run"))
+				decayAll(c)
+				c.Stages, c.Loss, c.Train.Steps, c.Train.MicroBatchSize = asked.Stages, nil, 0, rows
+				have := train(t, c, Options{})
+				if len(have) != len(want.Steps) {
+					t.Fatalf("have %d steps, want %d", len(have), len(want.Steps))
+				}
+				for i, w := range want.Steps {
+					if h := have[i]; !near(h.Loss, w.Loss, 2e-5) || !near(h.GradNorm, w.Norm, 1e-4) || !near(h.LR, w.LR, 1e-9) {
+						t.Errorf("step %d: have loss %.7f, norm %.7f, lr %.9f; want %.7f, %.7f, %.9f", i, h.Loss, h.GradNorm, h.LR, w.Loss, w.Norm, w.LR)
+					}
+				}
+				if near(want.Naive, want.Steps[0].Loss, 2e-4) {
+					t.Errorf("the mean over micro-batches is %v, that over positions %v: nothing is tested", want.Naive, want.Steps[0].Loss)
+				}
+				endsAs(t, c, want.goldenRun)
+			})
+		}
+	}
 }
 
 // TestStages: two stages have the bytes of two runs, of which the second begins with the first one's model where the data begin anew.

@@ -71,7 +71,7 @@ func rotary[F kernel.Float](g *Graph, qkv *Node, h Heads, table *RotaryTable) *N
 		}
 	}
 	return g.apply(&op{
-		name: "rotary", shape: qkv.Shape(), diff: []bool{true, false}, inPlace: 0, run: rotate(false),
+		name: "rotary", shape: qkv.Shape(), diff: []bool{true, false}, inPlace: 0, inColumns: true, run: rotate(false),
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			dx := g.apply(&op{name: "rotary backward", shape: qkv.Shape(), inPlace: 0, run: rotate(true)}, dout, in[1])
 			return gorgonia.Nodes{dx, nil}, g.err

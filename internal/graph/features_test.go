@@ -169,6 +169,51 @@ func TestUnused(t *testing.T) {
 	}
 }
 
+// TestReached: of projections side by side, those whose columns nobody reads are not trained, whatever lies between.
+func TestReached(t *testing.T) {
+	h := Heads{H: 2, KV: 1, D: 4}
+	for what, want := range map[string][]string{
+		"scores":         {"x", "q", "k", "bias of q", "norm of q"},
+		"values":         {"x", "v"},
+		"scores, output": {"x", "q", "k", "v", "bias of q", "norm of q"},
+	} {
+		c := newFeatureCase(1, 4, &Term{Loss: newLoss(t, "relation_kl"), Scale: 1}, &Term{Loss: newLoss(t, "hidden_mse"), Scale: 1})
+		c.features = func(g *Graph, view func(*Param) *Param) []*Feature {
+			weights := []*Node{c.weight(g, view, "q", 8, 3), c.weight(g, view, "k", 4, 3), c.weight(g, view, "v", 4, 3)}
+			qkv := g.Linear(c.matrix(g, view, "x", 3), weights, []*Node{c.weight(g, view, "bias of q", 8), nil, nil}, false, nil)
+			qkv = g.Rotary(g.HeadNorm(qkv, c.weight(g, view, "norm of q", 4), 0, 2, 1e-5, 0), h, &RotaryTable{Frequencies: []float32{1, 0.1}, Factor: 1})
+			pair := ScorePair{Student: ScoresOf(h), Teacher: ScoresOf(h)}
+			if what == "values" {
+				pair = ScorePair{Student: Scores{X: 12, Y: 12, Heads: 1, Groups: 1, D: 4, Scale: 1}, Teacher: Scores{Heads: 1, Groups: 1, D: 4, Scale: 1}}
+			}
+			features := []*Feature{{Student: qkv, Teacher: c.teacher(g, "teacher", 16), Scores: pair}}
+			if what == "scores, output" {
+				return append(features, &Feature{Term: 1, Student: g.Attention(qkv, h), Teacher: c.teacher(g, "hidden", 8)})
+			}
+			return features
+		}
+		if what != "scores, output" {
+			c.terms = c.terms[:1]
+		}
+		p, _ := c.compile(t, c.build, true)
+		c.run(t, p)
+		var have []string
+		for _, w := range p.Trained {
+			have = append(have, w.Name)
+		}
+		slices.Sort(have)
+		slices.Sort(want)
+		if !slices.Equal(have, want) {
+			t.Errorf("%s: have %q, want %q", what, have, want)
+		}
+		for _, name := range []string{"q", "k", "v", "bias of q", "norm of q"} {
+			if nothing(c.param(name).Grad.Float64s()) == slices.Contains(want, name) {
+				t.Errorf("%s: %s is trained: %v, and its gradient is %v", what, name, slices.Contains(want, name), c.param(name).Grad)
+			}
+		}
+	}
+}
+
 func TestFeaturesRefused(t *testing.T) {
 	for want, features := range map[string]func(c *featureCase, g *Graph) []*Feature{
 		"loss hidden_mse: it compares features, and none are given": func(*featureCase, *Graph) []*Feature { return nil },

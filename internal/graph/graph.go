@@ -142,7 +142,7 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 				continue
 			}
 			wrt = append(wrt, n)
-			if p := g.params[n]; !seen[p] {
+			if p := g.params[n]; !seen[p] && g.reached(n, unused) {
 				program.Trained, seen[p] = append(program.Trained, p), true
 			}
 		}

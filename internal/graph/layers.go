@@ -175,7 +175,7 @@ func headNorm[F kernel.Float](g *Graph, x, w *Node, from, heads int, eps, offset
 	rows, stride, d := g.Rows(), width(x), width(w)
 	inv := save[F](rows * heads)
 	return g.apply(&op{
-		name: "head_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: -1, cheap: true,
+		name: "head_norm", shape: x.Shape(), diff: []bool{true, g.trained(w)}, inPlace: -1, cheap: true, inColumns: true, makes: map[int]span{1: {from, heads * d}},
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			src, dst := floats[F](in[0]), floats[F](out)
 			copy(dst, src)
@@ -208,6 +208,7 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 	rows, d := g.Rows(), width(x)
 	type part struct{ from, n, bias int } // columns, and which operand is the bias
 	var parts []part
+	makes := map[int]span{}
 	total := 0
 	operands := append([]*Node{x}, weights...)
 	diff := []bool{true}
@@ -225,19 +226,19 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 			g.Fail(fmt.Errorf("%s: have input width %d, want %d", w.Name(), in, d))
 			return nil
 		}
-		parts = append(parts, part{from: total, n: n, bias: -1})
+		parts, makes[1+i] = append(parts, part{from: total, n: n, bias: -1}), span{total, n}
 		diff = append(diff, g.trained(w))
 		total += n
 	}
 	for i, b := range biases {
 		if b != nil {
-			parts[i].bias = len(operands)
+			parts[i].bias, makes[len(operands)] = len(operands), makes[1+i]
 			operands, diff = append(operands, b), append(diff, g.trained(b))
 		}
 	}
 	product := float64(2*rows) * float64(d)
 	return g.apply(&op{
-		name: "linear", shape: tensor.Shape{rows, total}, diff: diff, inPlace: -1,
+		name: "linear", shape: tensor.Shape{rows, total}, diff: diff, inPlace: -1, makes: makes,
 		operations: func([]gorgonia.Value) float64 { return product * float64(total) },
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			y, x := floats[F](out), floats[F](in[0])

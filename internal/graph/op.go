@@ -44,6 +44,10 @@ type op struct {
 	run      func(out gorgonia.Value, in []gorgonia.Value)
 	back     func(in gorgonia.Nodes, out, dout *Node) (gorgonia.Nodes, error)
 
+	makes     map[int]span // by operand, the columns of the result that it makes alone; nil: every operand makes all
+	reads     []span       // the columns of the first operand that are read; nil: all
+	inColumns bool         // the columns of a head hang on the same ones of the first operand
+
 	operations func(in []gorgonia.Value) float64 // of its products in the last run; nil: none worth counting
 }
 

@@ -27,6 +27,9 @@ func ScoresOf(h Heads) Scores {
 	return Scores{Y: h.H * h.D, Heads: h.H, Groups: h.KV, D: h.D, Scale: h.Scale, Softcap: h.Softcap, Window: h.Window}
 }
 
+// reads are the columns that scores are made of.
+func (s Scores) reads() []span { return []span{{s.X, s.Heads * s.D}, {s.Y, s.Groups * s.D}} }
+
 // ScorePair is what a feature compares of queries' scores: student's heads with those of the teacher's in Heads (nil: of the same number), one by one,
 // or the mean of all with the mean of all.
 type ScorePair struct {
@@ -71,7 +74,7 @@ func scoreLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 	name := map[loss.Rows]string{loss.Scores: "loss on attention", loss.Relations: "loss on relations"}[term.Loss.Rows]
 	return g.apply(&op{
 		name: name, result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
-		diff: []bool{true, false, false, false},
+		diff: []bool{true, false, false, false}, reads: c.Student.reads(),
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			c.run(nil, in)
 			clear(f.values)

@@ -56,6 +56,24 @@ func TestSlowPlainLines(t *testing.T) {
 	}
 }
 
+// TestRestart: another stage's steps take another time.
+func TestRestart(t *testing.T) {
+	p, out, c := progress(0, 20, 0)
+	for i := 1; i <= 11; i++ {
+		if i == 11 {
+			p.Restart(10)
+			c.t = c.t.Add(time.Minute)
+		}
+		c.t = c.t.Add(time.Second)
+		p.Step(i, 1, 1)
+	}
+	for _, want := range []string{"step 10/20  loss 1.0000  1 tokens/s  10s left", "step 11/20  loss 1.0000  1 tokens/s  9m09s left"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("have %q, want %q", out, want)
+		}
+	}
+}
+
 // screen plays what a terminal would show.
 func screen(text string) []string {
 	rows, column := [][]rune{nil}, 0
