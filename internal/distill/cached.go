@@ -132,7 +132,7 @@ func (r *run) findRows() error {
 	if missing == 0 {
 		return nil
 	}
-	why := "nothing of it is there: documents must be cut as the teacher saw them (data.sequence_length, long_documents, the student's start tokens)"
+	why := "the teacher has not seen it, or saw it cut otherwise (data.sequence_length, long_documents, the student's start tokens)"
 	if elsewhere {
 		why = "it is there, but not every position that the losses count (positions, mask_prompt)"
 	}

@@ -89,6 +89,39 @@ func widerStudent(t testing.TB) string {
 	})
 }
 
+// TestCachedEncoders: what a classifier or a regression says of each document is kept and learnt from as well, to the last bit; what a masked language
+// model would say hangs on what is masked, and is refused.
+func TestCachedEncoders(t *testing.T) {
+	for _, task := range []string{"classes", "number"} {
+		c := encoderTextConfig(t, task)
+		c.Cache = config.Cache{Dir: filepath.Join(t.TempDir(), "cache"), TopK: config.AllIDs, Bits: 32}
+		want := train(t, c, Options{})
+		cached := cachedRun(t, c)
+		have := train(t, cached, Options{})
+		if len(have) != len(want) {
+			t.Fatalf("%s: have %d steps, want %d", task, len(have), len(want))
+		}
+		for i := range want {
+			if have[i].Loss != want[i].Loss || have[i].GradNorm != want[i].GradNorm {
+				t.Fatalf("%s, step %d: have loss %v, norm %v, live %v, %v", task, i+1, have[i].Loss, have[i].GradNorm, want[i].Loss, want[i].GradNorm)
+			}
+		}
+		if task == "number" {
+			continue
+		}
+		c.Cache = config.Cache{Dir: filepath.Join(t.TempDir(), "cache"), TopK: 64, Bits: 16} // more than there are classes
+		have = train(t, cachedRun(t, c), Options{})
+		for i := range want {
+			if !near(have[i].Loss, want[i].Loss, 1e-3) {
+				t.Errorf("16 bits, step %d: have loss %v, live %v", i+1, have[i].Loss, want[i].Loss)
+			}
+		}
+	}
+	masked := encoderTextConfig(t, "masked")
+	masked.Cache = config.Cache{Dir: filepath.Join(t.TempDir(), "cache"), TopK: 8, Bits: 16}
+	cacheRefused(t, masked, "the teacher fills in masked tokens", "anew in each epoch")
+}
+
 // TestCachedByContent trains from one cache in another order, packing, cut of the data, number of epochs, and from a part of the documents; the losses are
 // those of the live teacher.
 func TestCachedByContent(t *testing.T) {
@@ -254,8 +287,8 @@ func TestCachedRefuses(t *testing.T) {
 			write(t, filepath.Join(dir, "rows-00000.bin"), changed)
 		}), []string{"teacher.cache", "rows-00000.bin is damaged or unfinished", "CRC-32C", "run kdistill cache"}},
 		"a torn file":      {copied(func(dir string) { write(t, filepath.Join(dir, "rows-00000.bin"), bytes[:len(bytes)-5]) }), []string{"damaged or unfinished"}},
-		"another document": {func(c *config.Config) { c.Data.Train = textFile(sentences(t, 3, 99)) }, []string{"lacks 3 of 3 sequences", "sentences.txt, document 1", "kdistill cache"}},
-		"another cut":      {func(c *config.Config) { c.Data.SequenceLength = 12 }, []string{"lacks", "documents must be cut"}},
+		"another document": {func(c *config.Config) { c.Data.Train = textFile(sentences(t, 3, 99)) }, []string{"lacks 3 of 3 sequences", "sentences.txt, document 1", "has not seen it", "kdistill cache"}},
+		"another cut":      {func(c *config.Config) { c.Data.SequenceLength = 12 }, []string{"lacks", "saw it cut otherwise"}},
 		"other positions":  {func(c *config.Config) { c.Loss[0].Positions = "attended" }, []string{"lacks", "not every position"}},
 		"another teacher":  {func(c *config.Config) { c.Teacher.Path = c.Student.Path }, []string{"written with another teacher"}},
 		"another tokenizer": {func(c *config.Config) {

@@ -43,7 +43,7 @@ func Train(ctx context.Context, c *config.Config, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.log.Close()
+	defer s.close()
 	if s.finished {
 		r.say("%s is finished: %d steps are done and its model is written", c.Output.Dir, s.Step)
 		return r.result(ctx, s)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kdistill/internal/checkpoint"
 	"kdistill/internal/config"
 	"kdistill/internal/report"
 )
@@ -35,8 +36,16 @@ func (f folder) ours() []string {
 	return append(names, report.MetricsFile, report.EventsFile, configFile)
 }
 
-// claim refuses a folder that holds another run or what is none, and changed keys that would alter what a resumed run learns.
+// claim refuses a folder that another process writes to, and what examine refuses. It changes nothing.
 func (f folder) claim(c *config.Config, o Options) error {
+	if err := checkpoint.FolderIsFree(f.path); err != nil {
+		return fmt.Errorf("output.dir: %w", err)
+	}
+	return f.examine(c, o)
+}
+
+// examine refuses a folder that holds another run or what is none, and changed keys that would alter what a resumed run learns.
+func (f folder) examine(c *config.Config, o Options) error {
 	entries, err := os.ReadDir(f.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -44,7 +53,10 @@ func (f folder) claim(c *config.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("output.dir: %w", err)
 	}
-	if len(entries) == 0 || len(entries) == 1 && entries[0].Name() == configFile+".tmp" { // a run that died as it began
+	fresh := func(e os.DirEntry) bool { // all that there is of a run that died as it began
+		return e.Name() == checkpoint.LockFile || e.Name() == configFile+".tmp"
+	}
+	if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !fresh(e) }) {
 		return nil
 	}
 	old, err := config.Read(f.join(configFile))

@@ -20,6 +20,7 @@ type session struct {
 	checkpoint.State
 	loop
 	dir      folder
+	lock     *checkpoint.Lock
 	log      *report.Log
 	saved    int // last step that was saved, 0: none
 	finished bool
@@ -35,12 +36,23 @@ type loop struct {
 	Measured    string         `json:"measured"`     // fingerprint of the documents of evaluation
 }
 
-// open begins a run in its folder, or loads the last good state of the one that is there.
-func (f folder) open(r *run, o Options) (*session, error) {
+// open begins a run in its folder, or loads the last good state of the one that is there. No other process can write there until the session's close.
+func (f folder) open(r *run, o Options) (_ *session, err error) {
 	s := &session{dir: f, loop: loop{Evaluated: -1, Measured: r.measuredStart.Fingerprint}}
 	s.Seed = uint64(r.config.Train.Seed)
 	if err := os.MkdirAll(f.path, 0o777); err != nil {
 		return nil, fmt.Errorf("output.dir: %w", err)
+	}
+	if s.lock, err = checkpoint.LockFolder(f.path); err != nil {
+		return nil, fmt.Errorf("output.dir: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := f.examine(r.config, o); err != nil { // again: another process may have been here since
+		return nil, err
 	}
 	sum := sha256.Sum256(r.student.config)
 	s.StudentHash = hex.EncodeToString(sum[:])
@@ -48,7 +60,6 @@ func (f folder) open(r *run, o Options) (*session, error) {
 		s.TeacherHash = r.cached.Reader.Header().ID()
 	}
 	if r.teacher != nil {
-		var err error
 		if s.TeacherHash, err = r.teacher.Hash(); err != nil {
 			return nil, err
 		}
@@ -69,6 +80,15 @@ func (f folder) open(r *run, o Options) (*session, error) {
 	}
 	s.log, err = report.OpenLog(f.path, s.Step, s.Evaluated == s.Step)
 	return s, err
+}
+
+// close ends the log and gives the folder back.
+func (s *session) close() error {
+	var err error
+	if s.log != nil {
+		err = s.log.Close()
+	}
+	return errors.Join(err, s.lock.Close())
 }
 
 // load restores the last good state; without one the run begins and says so.

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
+	"unsafe"
 
 	"kdistill/internal/kernel"
 	"kdistill/internal/loss"
@@ -20,6 +21,8 @@ import (
 //
 // 32 bits: numbers are float32, and there is neither a scale nor a maximum. 16 and 8 bits: with the scale m, a bfloat16 that is at least every −number,
 // c stands for −m·c/(2^bits − 2), and c = 2^bits − 1 for −Inf. The step of the log-probabilities is so a fixed part of the row's own range.
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // codec turns rows of logits into bytes and back. It is safe for concurrent use.
 type codec struct {
@@ -300,6 +303,10 @@ func (c *codec) numbers(row []byte, n int, dst []float32) []float32 {
 	dst = slices.Grow(dst, n)[:at+n]
 	out, infinite := dst[at:], float32(math.Inf(-1))
 	if c.Bits == 32 {
+		if littleEndian && n > 0 { // as they lie in memory
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), 4*n), row)
+			return dst
+		}
 		for i := range out {
 			out[i] = float(row[4*i:])
 		}

@@ -249,6 +249,36 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
+// TestOneWriter lets nobody else write to a cache, nor leaves a trace in a folder that is none.
+func TestOneWriter(t *testing.T) {
+	h, dir := Header{Kind: TopK, Count: 2, Vocabulary: 9, Bits: 16, Temperature: 1}, t.TempDir()
+	first, err := Create(context.Background(), dir, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(context.Background(), dir, h); err == nil || !strings.Contains(err.Error(), "another process is writing to "+dir) {
+		t.Errorf("the second: have error %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Create(context.Background(), dir, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	write(t, filepath.Join(other, "letter.txt"), nil)
+	if _, err := Create(context.Background(), other, h); err == nil {
+		t.Error("a folder of something else was taken")
+	}
+	if entries, err := os.ReadDir(other); err != nil || len(entries) != 1 {
+		t.Errorf("have %v, %v, want the letter alone", entries, err)
+	}
+}
+
 // TestTorn cuts a file anywhere. A reader refuses it; a writer cuts off what is unfinished, goes on, and ends with the same bytes.
 func TestTorn(t *testing.T) {
 	dir, all, h := t.TempDir(), speech(3, 4), headers["samples"]

@@ -17,6 +17,7 @@ import (
 type Writer struct {
 	Notes []string // what was repaired at the beginning, for people
 
+	lock   *checkpoint.Lock
 	codec  *codec
 	dir    string
 	have   map[Key][]Mask
@@ -68,15 +69,35 @@ func Create(ctx context.Context, dir string, h Header) (*Writer, error) {
 	return create(ctx, dir, h, openAt)
 }
 
-func create(ctx context.Context, dir string, h Header, d disk) (*Writer, error) {
+func create(ctx context.Context, dir string, h Header, d disk) (w *Writer, err error) {
 	h.Version = Version
 	if err := h.check(); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	if err := claim(dir, h); err != nil {
+	if err := examine(dir, h); err != nil { // before anything is written there
 		return nil, err
 	}
-	w := &Writer{codec: newCodec(h), dir: dir, have: map[Key][]Mask{}, disk: d, limit: shardBytes}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	lock, err := checkpoint.LockFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	if err := examine(dir, h); err != nil { // again: another process may have been here since
+		return nil, err
+	}
+	if !Is(dir) {
+		if err := h.write(dir); err != nil {
+			return nil, err
+		}
+	}
+	w = &Writer{lock: lock, codec: newCodec(h), dir: dir, have: map[Key][]Mask{}, disk: d, limit: shardBytes}
 	paths, err := shards(dir)
 	if err != nil {
 		return nil, err
@@ -90,8 +111,8 @@ func create(ctx context.Context, dir string, h Header, d disk) (*Writer, error) 
 	return w, nil
 }
 
-// claim writes the header into an empty folder, or compares it with what is there.
-func claim(dir string, h Header) error {
+// examine refuses a folder that holds another cache or what is none.
+func examine(dir string, h Header) error {
 	if Is(dir) {
 		old, err := ReadHeader(dir)
 		if err != nil {
@@ -102,19 +123,16 @@ func claim(dir string, h Header) error {
 		}
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
 	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != headerFile+".tmp" { // of a writer that died as it began
-			return fmt.Errorf("cache %s is not empty and holds no cache, but %s: choose another folder", dir, e.Name())
+		if name := e.Name(); name != checkpoint.LockFile && name != headerFile+".tmp" { // all that there is of a writer that died as it began
+			return fmt.Errorf("cache %s is not empty and holds no cache, but %s: choose another folder", dir, name)
 		}
 	}
-	return h.write(dir)
+	return nil
 }
 
 // adopt notes what a file holds, and cuts off what is damaged: those sequences are then written again.
@@ -259,8 +277,8 @@ func (w *Writer) close() error {
 	return err
 }
 
-// Close syncs and ends. The folder can be read from the beginning on; it need not be closed for that.
-func (w *Writer) Close() error { return w.close() }
+// Close syncs, and gives the folder back. It can be read from the beginning on; it need not be closed for that.
+func (w *Writer) Close() error { return errors.Join(w.close(), w.lock.Close()) }
 
 // Totals tells what the cache holds so far.
 func (w *Writer) Totals() Totals { return w.totals }
