@@ -26,6 +26,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":        "cli",
 	"gorgonia.org/gorgonia":         "graph",
 	"github.com/edsrzf/mmap-go":     "safetensors signal",
+	"github.com/gofrs/flock":        "checkpoint",
 	"github.com/parquet-go":         "data",
 	"github.com/mmcloughlin/avo":    "kernel", // its generators
 	"github.com/x448/float16":       "safetensors",
