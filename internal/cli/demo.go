@@ -55,7 +55,7 @@ func (o *trainOptions) demo(ctx context.Context, s streams) error {
 	models := []string{distilled.TeacherModel, alone.Model, distilled.Model}
 	for i, model := range models {
 		fmt.Fprintf(s.out, "\n%s, sampled at temperature 0.5:\n", rows[i].Name)
-		g := generateOptions{model: model, prompts: []string{demoPrompt}, sampling: generate.Options{MaxTokens: 80, Temperature: 0.5, TopP: 1, Seed: 1}}
+		g := generateOptions{model: model, prompts: []string{demoPrompt}, samples: 1, sampling: generate.Options{MaxTokens: 80, Temperature: 0.5, TopP: 1, Seed: 1}}
 		if err := g.run(ctx, s); err != nil {
 			return err
 		}

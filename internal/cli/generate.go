@@ -3,16 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/generate"
-	"kdistill/internal/tokenizer"
 )
 
 func init() { register(newGenerate) }
@@ -20,7 +20,9 @@ func init() { register(newGenerate) }
 type generateOptions struct {
 	model        string
 	prompts, ids []string
+	samples      int
 	sampling     generate.Options
+	stops        []string
 	ignoreEOS    bool
 	json         bool
 	threads      int
@@ -33,12 +35,13 @@ func newGenerate(s streams) *cobra.Command {
 		Short: "Continue a text with a model",
 		Long: `Continue a text with a model, greedily or, with --temperature, by sampling.
 
-The prompt and its continuation are printed as they come. With --json each prompt gives one line with ids, text (null without a
-tokenizer) and finish_reason (stop or length), all of the continuation alone. The end tokens are those of generation_config.json,
-else of config.json; the one that ended a text is the last of its ids.
-Several prompts are sampled with the seeds SEED, SEED+1, ...`,
+The prompt and its continuation are printed as they come. With --json each continuation gives one line with ids, text (null without a
+tokenizer) and finish_reason (stop or length). The end tokens are those of generation_config.json, else of config.json; the one that
+ended a text is the last of its ids. A text that --stop ends is cut off before it; the ids go on to the end of what was found.
+Several continuations, of prompts and their samples, are made at once and printed in order; they have the seeds SEED, SEED+1, ...,
+and each is what it would be alone.`,
 		Example: `  kdistill generate --model runs/x/model --prompt 'Once upon a time'
-  kdistill generate --model runs/x/model --prompt 'The sea' --prompt 'The sky' --temperature 0.8 --top-p 0.95 --seed 7
+  kdistill generate --model runs/x/model --prompt 'The sea' --prompt 'The sky' --samples 3 --temperature 0.8 --top-p 0.95 --seed 7
   kdistill generate --model models/stories260k --ids 1,403,407 --max-tokens 20 --json`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), s) },
@@ -51,6 +54,10 @@ Several prompts are sampled with the seeds SEED, SEED+1, ...`,
 	f.Float64Var(&o.sampling.Temperature, "temperature", 0, "0: greedy; else sample from the logits divided by `T`")
 	f.IntVar(&o.sampling.TopK, "top-k", 0, "sample from the `K` likeliest tokens only; 0: all")
 	f.Float64Var(&o.sampling.TopP, "top-p", 1, "sample from the fewest likeliest tokens whose probabilities reach `P`")
+	f.Float64Var(&o.sampling.MinP, "min-p", 0, "sample from the tokens that are at least `P` times as likely as the likeliest")
+	f.Float64Var(&o.sampling.RepetitionPenalty, "repetition-penalty", 1, "make tokens that were there less likely: positive logits are divided by `R`, negative ones multiplied")
+	f.StringArrayVar(&o.stops, "stop", nil, "end a continuation before `TEXT`; may be repeated")
+	f.IntVar(&o.samples, "samples", 1, "`N` continuations of each prompt")
 	f.Uint64Var(&o.sampling.Seed, "seed", 1, "of the samples")
 	f.BoolVar(&o.ignoreEOS, "ignore-eos", false, "go on after an end token")
 	f.BoolVar(&o.json, "json", false, "print one JSON object for each prompt")
@@ -64,6 +71,9 @@ func (o *generateOptions) check() error {
 	}
 	if (len(o.prompts) > 0) == (len(o.ids) > 0) {
 		return usagef("want --prompt or --ids, at least one and not both")
+	}
+	if o.samples < 1 {
+		return usagef("--samples: have %d, want at least 1", o.samples)
 	}
 	if err := o.sampling.Check(); err != nil {
 		return usageError{err}
@@ -96,25 +106,44 @@ func (o *generateOptions) run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Dir, err)
 	}
-	g := generate.New(m.Model, weights)
-	defer func() { err = errors.Join(err, g.Close()) }()
-	for i, prompt := range prompts {
-		if i > 0 && !o.json {
-			fmt.Fprintln(s.out)
-		}
-		r, err := o.one(ctx, s, g, m.Tokenizer, prompt)
-		if err != nil {
-			if len(prompts) > 1 {
-				err = fmt.Errorf("prompt %d: %w", i+1, err)
+	n := len(prompts) * o.samples
+	e := generate.NewEngine(m.Model, weights, m.Tokenizer, min(n, atOnce))
+	defer func() { err = errors.Join(err, e.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &inOrder{out: s.out, waiting: make([]bytes.Buffer, n), ended: make([]bool, n)}
+	errs := make([]error, n)
+	var wait sync.WaitGroup
+	for i := range n {
+		r := generate.Request{Prompt: prompts[i/o.samples], Options: o.sampling, StopStrings: o.stops}
+		r.Seed += uint64(i)
+		wait.Go(func() {
+			if errs[i] = o.one(ctx, s, e, m, r, out, i); errs[i] != nil {
+				cancel()
 			}
-			return err
-		}
-		if r.Finish == generate.Length && len(r.IDs) < o.sampling.MaxTokens {
-			fmt.Fprintf(s.err, "note: ended after %d tokens, where the model's %d positions are full\n", len(r.IDs), m.Model.Info().Positions)
-		}
-		o.sampling.Seed++
+		})
 	}
-	return nil
+	wait.Wait()
+	return worst(errs, o.samples)
+}
+
+// atOnce is how many continuations are made at the same time.
+const atOnce = 32
+
+// worst returns the first error that is not the consequence of another.
+func worst(errs []error, samples int) (err error) {
+	for i, e := range errs {
+		if e == nil || err != nil && errors.Is(e, context.Canceled) {
+			continue
+		}
+		if len(errs) > samples {
+			e = fmt.Errorf("prompt %d: %w", i/samples+1, e)
+		}
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = e
+		}
+	}
+	return err
 }
 
 // encode returns the token ids of every prompt.
@@ -153,81 +182,99 @@ func parseIDs(list string) (ids []int32, err error) {
 	return ids, nil
 }
 
-// one continues one prompt: as text while it comes, or as one line of JSON.
-func (o *generateOptions) one(ctx context.Context, s streams, g *generate.Generator, t *tokenizer.Tokenizer, prompt []int32) (generate.Result, error) {
-	w := newWriter(t)
-	before := w.add(prompt...)
-	if o.json {
-		r, err := g.Generate(ctx, prompt, o.sampling, nil)
-		if err != nil {
-			return r, err
+// one writes the i-th continuation: as text while it comes, or as one line of JSON.
+func (o *generateOptions) one(ctx context.Context, s streams, e *generate.Engine, m *checkpoint.Pretrained, r generate.Request, out *inOrder, i int) error {
+	if !o.json {
+		if i > 0 {
+			out.write(i, "\n")
 		}
+		if m.Tokenizer != nil {
+			out.write(i, m.Tokenizer.Decode(r.Prompt, true))
+		} else {
+			out.write(i, joined(r.Prompt))
+		}
+		r.Emit = func(id int32, text string) error {
+			if m.Tokenizer == nil {
+				text = "," + joined([]int32{id})
+			}
+			return out.write(i, text)
+		}
+	}
+	result, err := e.Generate(ctx, r)
+	if err != nil && o.json {
+		return err
+	}
+	end := "\n"
+	if o.json {
 		line := struct {
 			IDs    []int32         `json:"ids"`
 			Text   *string         `json:"text"`
 			Finish generate.Finish `json:"finish_reason"`
-		}{r.IDs, nil, r.Finish}
-		if t != nil {
-			text := w.add(r.IDs...) + w.flush()
-			line.Text = &text
+		}{result.IDs, nil, result.Finish}
+		if m.Tokenizer != nil {
+			line.Text = &result.Text
 		}
-		return r, writeJSON(s, line)
+		text, err := jsonLine(line)
+		if err != nil {
+			return err
+		}
+		end = string(text)
 	}
-	if _, err := fmt.Fprint(s.out, before); err != nil {
-		return generate.Result{}, err
+	if result.Finish == generate.Length && len(result.IDs) < r.MaxTokens && err == nil {
+		fmt.Fprintf(s.err, "note: ended after %d tokens, where the model's %d positions are full\n", len(result.IDs), m.Model.Info().Positions)
 	}
-	r, err := g.Generate(ctx, prompt, o.sampling, func(id int32) error {
-		_, err := fmt.Fprint(s.out, w.add(id))
-		return err
-	})
-	_, written := fmt.Fprintln(s.out, w.flush())
-	return r, errors.Join(err, written)
+	return errors.Join(err, out.write(i, end), out.end(i))
 }
 
-// writer turns ids to text as they come: whole characters, or numbers where there is no tokenizer.
-type writer struct {
-	stream *tokenizer.Stream
-	begun  bool
-}
-
-func newWriter(t *tokenizer.Tokenizer) *writer {
-	if t == nil {
-		return &writer{}
-	}
-	return &writer{stream: t.NewStream(true)}
-}
-
-func (w *writer) add(ids ...int32) string {
+// joined are ids with commas between them.
+func joined(ids []int32) string {
 	var b strings.Builder
-	for _, id := range ids {
-		if w.stream != nil {
-			b.WriteString(w.stream.Add(id))
-			continue
-		}
-		if w.begun {
+	for i, id := range ids {
+		if i > 0 {
 			b.WriteByte(',')
 		}
-		w.begun = true
 		b.WriteString(strconv.Itoa(int(id)))
 	}
 	return b.String()
 }
 
-func (w *writer) flush() string {
-	if w.stream == nil {
-		return ""
-	}
-	return w.stream.Flush()
+// inOrder writes what several goroutines have to say one after the other: the first one's as it comes, that of others when those before have ended.
+type inOrder struct {
+	mu      sync.Mutex
+	out     io.Writer
+	now     int
+	waiting []bytes.Buffer
+	ended   []bool
+	err     error
 }
 
-// writeJSON writes one line.
-func writeJSON(s streams, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return err
+func (w *inOrder) write(i int, text string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i != w.now {
+		w.waiting[i].WriteString(text)
+		return w.err
 	}
-	_, err := s.out.Write(b.Bytes())
-	return err
+	w.to(text)
+	return w.err
+}
+
+func (w *inOrder) to(text string) {
+	if w.err == nil {
+		_, w.err = io.WriteString(w.out, text)
+	}
+}
+
+// end says that the i-th has nothing more to say.
+func (w *inOrder) end(i int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended[i] = true
+	for w.now < len(w.ended) && w.ended[w.now] {
+		if w.now++; w.now < len(w.waiting) {
+			w.to(w.waiting[w.now].String())
+			w.waiting[w.now].Reset()
+		}
+	}
+	return w.err
 }

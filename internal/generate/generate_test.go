@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +16,8 @@ import (
 	"kdistill/internal/testutil"
 )
 
-// open returns a generator over a model folder.
-func open(t *testing.T, dir string) (*Generator, *checkpoint.Pretrained) {
+// open returns an engine of so many rows over a model folder.
+func open(t *testing.T, dir string, rows int) (*Engine, *checkpoint.Pretrained) {
 	t.Helper()
 	p, err := checkpoint.OpenModel(dir)
 	if err != nil {
@@ -26,27 +27,32 @@ func open(t *testing.T, dir string) (*Generator, *checkpoint.Pretrained) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := New(p.Model, weights)
+	e := NewEngine(p.Model, weights, p.Tokenizer, rows)
 	t.Cleanup(func() {
-		if err := errors.Join(g.Close(), p.Close()); err != nil {
+		if err := errors.Join(e.Close(), p.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return g, p
+	return e, p
 }
 
-func qwen2(t *testing.T) *Generator {
-	g, _ := open(t, testutil.Testdata(t, "golden/models/qwen2"))
-	return g
+func qwen2(t *testing.T) *Engine {
+	e, _ := open(t, testutil.Testdata(t, "golden/models/qwen2"), 1)
+	return e
 }
 
-func ids(t *testing.T, g *Generator, prompt []int32, o Options) []int32 {
+func generate(t *testing.T, e *Engine, r Request) Result {
 	t.Helper()
-	r, err := g.Generate(context.Background(), prompt, o, nil)
+	result, err := e.Generate(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.IDs
+	return result
+}
+
+func ids(t *testing.T, e *Engine, prompt []int32, o Options) []int32 {
+	t.Helper()
+	return generate(t, e, Request{Prompt: prompt, Options: o}).IDs
 }
 
 // expected reads the greedy cases that transformers made.
@@ -79,18 +85,18 @@ func TestGreedy(t *testing.T) {
 	}
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			g, p := open(t, dir)
+			e, p := open(t, dir, 1)
 			if info := p.Model.Info(); info.Task != model.Causal {
-				_, err := g.Generate(context.Background(), []int32{1}, Options{MaxTokens: 1}, nil)
+				_, err := e.Generate(context.Background(), Request{Prompt: []int32{1}, Options: Options{MaxTokens: 1}})
 				if want := info.Class + " predicts no next tokens"; err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("have error %v, want %s", err, want)
 				}
 				return
 			}
 			for _, block := range []int{256, 3, 3} {
-				g.block = block
+				e.block = block
 				for _, c := range expected(t, filepath.Join(dir, "expected.json")) {
-					if have := ids(t, g, c.Prompt, Options{MaxTokens: len(c.New)}); !slices.Equal(have, c.New) {
+					if have := ids(t, e, c.Prompt, Options{MaxTokens: len(c.New)}); !slices.Equal(have, c.New) {
 						t.Errorf("blocks of %d: have %v, want %v", block, have, c.New)
 					}
 				}
@@ -99,27 +105,27 @@ func TestGreedy(t *testing.T) {
 	}
 }
 
-// TestStories continues prompts of a real model far enough to outgrow the first cache.
+// TestStories continues prompts of a real model through several blocks.
 func TestStories(t *testing.T) {
 	cases := expected(t, testutil.Shared(t, "golden/stories260k.json"))
-	g, _ := open(t, testutil.Shared(t, "models/stories260k"))
+	e, _ := open(t, testutil.Shared(t, "models/stories260k"), 1)
 	for _, c := range cases {
-		if have := ids(t, g, c.Prompt, Options{MaxTokens: len(c.New)}); !slices.Equal(have, c.New) {
+		if have := ids(t, e, c.Prompt, Options{MaxTokens: len(c.New)}); !slices.Equal(have, c.New) {
 			t.Errorf("prompt %v: have %v, want %v", c.Prompt, have, c.New)
 		}
 	}
-	whole := ids(t, g, []int32{1}, Options{MaxTokens: 400})
-	if again := ids(t, g, append([]int32{1}, whole[:300]...), Options{MaxTokens: 100}); !slices.Equal(again, whole[300:]) {
+	whole := ids(t, e, []int32{1}, Options{MaxTokens: 400})
+	if again := ids(t, e, append([]int32{1}, whole[:300]...), Options{MaxTokens: 100}); !slices.Equal(again, whole[300:]) {
 		t.Errorf("a prompt of 301 ids: have %v, want %v", again, whole[300:])
 	}
 }
 
 // TestPositions fills a model's positions to the last one.
 func TestPositions(t *testing.T) {
-	g := qwen2(t)
-	n := g.model.Info().Positions
+	e := qwen2(t)
+	n := e.model.Info().Positions
 	for _, c := range []struct{ prompt, max, want int }{{1, 1 << 40, n}, {n, 5, 1}, {n - 1, 5, 2}, {n - 3, 2, 2}} {
-		r, err := g.Generate(context.Background(), make([]int32, c.prompt), Options{MaxTokens: c.max}, nil)
+		r, err := e.Generate(context.Background(), Request{Prompt: make([]int32, c.prompt), Options: Options{MaxTokens: c.max}})
 		if err != nil || len(r.IDs) != c.want || r.Finish != Length {
 			t.Errorf("prompt of %d, max %d: have %d ids, %s, %v; want %d, length", c.prompt, c.max, len(r.IDs), r.Finish, err, c.want)
 		}
@@ -127,13 +133,13 @@ func TestPositions(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
-	g := qwen2(t)
+	e := qwen2(t)
 	c := expected(t, testutil.Testdata(t, "golden/models/qwen2/expected.json"))[0]
 	var emitted []int32
-	emit := func(id int32) error { emitted = append(emitted, id); return nil }
-	r, err := g.Generate(context.Background(), c.Prompt, Options{MaxTokens: len(c.New), Stop: []int32{5, c.New[9]}}, emit)
-	if want := c.New[:10]; err != nil || !slices.Equal(r.IDs, want) || r.Finish != Stop {
-		t.Errorf("have %v, %s, %v; want %v, stop", r.IDs, r.Finish, err, want)
+	r := generate(t, e, Request{Prompt: c.Prompt, Options: Options{MaxTokens: len(c.New), Stop: []int32{5, c.New[9]}},
+		Emit: func(id int32, _ string) error { emitted = append(emitted, id); return nil }})
+	if want := c.New[:10]; !slices.Equal(r.IDs, want) || r.Finish != Stop {
+		t.Errorf("have %v, %s; want %v, stop", r.IDs, r.Finish, want)
 	}
 	if !slices.Equal(emitted, r.IDs) {
 		t.Errorf("emitted %v, want %v", emitted, r.IDs)
@@ -141,8 +147,8 @@ func TestStop(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	g := qwen2(t)
-	info := g.model.Info()
+	e := qwen2(t)
+	info := e.model.Info()
 	one := Options{MaxTokens: 1}
 	for _, c := range []struct {
 		prompt  []int32
@@ -157,42 +163,51 @@ func TestRefused(t *testing.T) {
 		{[]int32{1}, Options{MaxTokens: 1, Temperature: -1}, "temperature"},
 		{[]int32{1}, Options{MaxTokens: 1, TopK: -1}, "top k"},
 		{[]int32{1}, Options{MaxTokens: 1, TopP: 1.5}, "top p"},
+		{[]int32{1}, Options{MaxTokens: 1, MinP: math.NaN()}, "min p"},
+		{[]int32{1}, Options{MaxTokens: 1, RepetitionPenalty: -1}, "repetition penalty"},
 	} {
-		r, err := g.Generate(context.Background(), c.prompt, c.options, nil)
+		r, err := e.Generate(context.Background(), Request{Prompt: c.prompt, Options: c.options})
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(r.IDs) != 0 {
 			t.Errorf("prompt of %d, %+v: have %v, %v; want an error with %q", len(c.prompt), c.options, r, err, c.want)
 		}
 	}
 }
 
-// TestInterrupted ends in the middle, keeps what there is, and leaves the generator usable.
+// TestInterrupted ends in the middle, keeps what there is, and leaves the engine usable.
 func TestInterrupted(t *testing.T) {
-	g := qwen2(t)
+	e := qwen2(t)
 	c := expected(t, testutil.Testdata(t, "golden/models/qwen2/expected.json"))[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	n := 0
-	r, err := g.Generate(ctx, c.Prompt, Options{MaxTokens: 20}, func(int32) error {
+	long := Request{Prompt: c.Prompt, Options: Options{MaxTokens: 1 << 30}}
+	all := generate(t, e, long).IDs
+	long.Emit = func(int32, string) error {
 		if n++; n == 4 {
 			cancel()
 		}
 		return nil
-	})
-	if !errors.Is(err, context.Canceled) || !slices.Equal(r.IDs, c.New[:4]) {
+	}
+	r, err := e.Generate(ctx, long)
+	if have := len(r.IDs); have < 4 || have > len(all) || !slices.Equal(r.IDs, all[:have]) || have < len(all) && !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: have %v, %v", r.IDs, err)
 	}
 	broken := errors.New("broken pipe")
-	if r, err := g.Generate(context.Background(), c.Prompt, Options{MaxTokens: 20}, func(int32) error { return broken }); err != broken || len(r.IDs) != 1 {
+	long.Emit = func(int32, string) error { return broken }
+	if r, err := e.Generate(context.Background(), long); err != broken || len(r.IDs) < 1 {
 		t.Errorf("emit fails: have %v, %v", r, err)
 	}
-	if have := ids(t, g, c.Prompt, Options{MaxTokens: 20}); !slices.Equal(have, c.New[:20]) {
+	if r, err := e.Generate(ctx, long); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before: have %v, %v", r, err)
+	}
+	if have := ids(t, e, c.Prompt, Options{MaxTokens: 20}); !slices.Equal(have, c.New[:20]) {
 		t.Errorf("afterwards: have %v, want %v", have, c.New[:20])
 	}
 }
 
 func TestSeed(t *testing.T) {
-	g := qwen2(t)
+	e := qwen2(t)
 	sample := func(seed uint64) []int32 {
-		return ids(t, g, []int32{7, 8}, Options{MaxTokens: 20, Temperature: 1.5, TopP: 0.95, Seed: seed})
+		return ids(t, e, []int32{7, 8}, Options{MaxTokens: 20, Temperature: 1.5, TopP: 0.95, Seed: seed})
 	}
 	a := sample(1)
 	if b := sample(1); !slices.Equal(a, b) {

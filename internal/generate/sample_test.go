@@ -1,10 +1,14 @@
 package generate
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
+
+	"kdistill/internal/testutil"
 )
 
 // reference computes the distribution plainly: sort, cut, normalise.
@@ -33,8 +37,11 @@ func reference(logits []float32, o Options) []float64 {
 		}
 	}
 	if o.TopK > 0 {
-		for _, i := range order[min(o.TopK, len(order)):] {
-			p[i] = 0
+		least := p[order[min(o.TopK, len(order))-1]]
+		for i := range p {
+			if p[i] < least {
+				p[i] = 0
+			}
 		}
 	}
 	normalise()
@@ -48,7 +55,90 @@ func reference(logits []float32, o Options) []float64 {
 		}
 		normalise()
 	}
+	if best := slices.Max(p); o.MinP > 0 {
+		for i := range p {
+			if p[i] < o.MinP*best {
+				p[i] = 0
+			}
+		}
+		normalise()
+	}
 	return p
+}
+
+// TestProcessors compares the probabilities that are drawn from with those that transformers' processors leave.
+func TestProcessors(t *testing.T) {
+	for i, c := range goldens(t).Cases {
+		logits := make([]float32, len(c.Logits))
+		for i, z := range c.Logits {
+			logits[i] = float32(math.Inf(-1))
+			if z != nil {
+				logits[i] = *z
+			}
+		}
+		o := Options{Temperature: 1, TopK: c.Options.TopK, TopP: c.Options.TopP, MinP: c.Options.MinP, RepetitionPenalty: c.Options.RepetitionPenalty}
+		if c.Options.Temperature != 0 {
+			o.Temperature = c.Options.Temperature
+		}
+		s := newSampler(o, c.Seen)
+		s.penalise(logits)
+		ids, sum := s.distribution(logits, slices.Max(logits))
+		have := make([]float64, len(logits))
+		for id := range have {
+			if ids == nil || slices.Contains(ids, int32(id)) {
+				have[id] = float64(s.weights[id]) / sum
+			}
+		}
+		for id, p := range c.P {
+			if math.Abs(have[id]-p) > 2e-6 || (have[id] == 0) != (p == 0) {
+				t.Errorf("case %d, %+v: id %d has probability %v, want %v", i, o, id, have[id], p)
+			}
+		}
+	}
+}
+
+// TestPenalty compares greedy text under a repetition penalty with transformers'.
+func TestPenalty(t *testing.T) {
+	for _, c := range goldens(t).Greedy {
+		e, _ := open(t, testutil.Testdata(t, "golden/models/"+c.Model), 1)
+		if have := ids(t, e, c.Prompt, Options{MaxTokens: len(c.IDs), RepetitionPenalty: c.Penalty}); !slices.Equal(have, c.IDs) {
+			t.Errorf("%s, prompt %v, penalty %v: have %v, want %v", c.Model, c.Prompt, c.Penalty, have, c.IDs)
+		}
+	}
+}
+
+// golden is what scripts/golden/generate.py wrote.
+type golden struct {
+	Cases []struct {
+		Logits  []*float32
+		Seen    []int32
+		Options struct {
+			Temperature       float64
+			TopK              int     `json:"top_k"`
+			TopP              float64 `json:"top_p"`
+			MinP              float64 `json:"min_p"`
+			RepetitionPenalty float64 `json:"repetition_penalty"`
+		}
+		P []float64
+	}
+	Greedy []struct {
+		Model   string
+		Prompt  []int32
+		Penalty float64
+		IDs     []int32
+	}
+}
+
+func goldens(t *testing.T) (g golden) {
+	t.Helper()
+	text, err := os.ReadFile(testutil.Testdata(t, "golden/generate.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &g)
+	}
+	if err != nil || len(g.Cases) == 0 || len(g.Greedy) == 0 {
+		t.Fatal(err)
+	}
+	return g
 }
 
 // TestDistribution counts samples of a toy and compares them with the distribution by a chi-squared test at about 5 sigma.
@@ -62,7 +152,8 @@ func TestDistribution(t *testing.T) {
 	logits[3], logits[7] = logits[5], float32(math.Inf(-1))
 	options := []Options{
 		{Temperature: 1}, {Temperature: 0.5}, {Temperature: 3}, {Temperature: 1, TopP: 0.6}, {Temperature: 2, TopK: 6, TopP: 0.7},
-		{Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopK: 99, TopP: 1}, {Temperature: 1e-300},
+		{Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopK: 99, TopP: 1}, {Temperature: 1, TopK: 99, TopP: 0.6}, {Temperature: 1e-300},
+		{Temperature: 1, MinP: 0.3}, {Temperature: 1, MinP: 1}, {Temperature: 2, TopK: 8, TopP: 0.9, MinP: 0.4},
 	}
 	for k := range logits { // one of these cuts between equal logits
 		options = append(options, Options{Temperature: 1, TopK: k + 1})
@@ -71,14 +162,13 @@ func TestDistribution(t *testing.T) {
 		want := reference(logits, o)
 		if o.Temperature < 1e-100 {
 			want = make([]float64, len(logits)) // the limit: the best alone
-			best, _ := greedy(logits)
-			want[best] = 1
+			want[slices.Index(logits, slices.Max(logits))] = 1
 		}
 		o.Seed = 3
-		choose := newChooser(o)
+		s := newSampler(o, nil)
 		count := make([]float64, len(logits))
 		for range draws {
-			id, err := choose(logits)
+			id, err := s.choose(logits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +192,7 @@ func TestDistribution(t *testing.T) {
 }
 
 func TestGreedyTakesTheLowestOfEquals(t *testing.T) {
-	if id, err := greedy([]float32{1, 3, 3, 2}); id != 1 || err != nil {
+	if id, err := newSampler(Options{}, nil).choose([]float32{1, 3, 3, 2}); id != 1 || err != nil {
 		t.Errorf("have %d, %v, want 1", id, err)
 	}
 }
@@ -111,8 +201,12 @@ func TestNotFinite(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, logits := range [][]float32{{nan, 1}, {1, nan}, {1, inf}, {-inf, -inf}} {
 		for _, o := range []Options{{}, {Temperature: 1}} {
-			if id, err := newChooser(o)(logits); err == nil {
+			if id, err := newSampler(o, nil).choose(logits); err == nil {
 				t.Errorf("%v: have id %d, want an error", logits, id)
+			}
+			s := &sequence{sampler: newSampler(o, nil), Request: Request{TopLogprobs: 2}}
+			if _, err := s.take(logits); err == nil {
+				t.Errorf("%v: have id %v, want an error", logits, s.ids)
 			}
 		}
 	}

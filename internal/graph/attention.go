@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -25,6 +26,7 @@ type RotaryTable struct {
 	Frequencies []float32 // of the pairs (i, i + len) of each head, in radians per position
 	Factor      float64   // of cos and sin
 
+	mu     sync.Mutex
 	single angles[float32]
 	double angles[float64]
 }
@@ -35,6 +37,8 @@ type angles[F kernel.Float] struct{ cos, sin []F }
 // anglesOf returns cos and sin of at least the first positions. Angles are rounded to float32 as transformers does,
 // because at position 10^5 the rounding of an angle shows in the logits.
 func anglesOf[F kernel.Float](t *RotaryTable, positions int) angles[F] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	slot, ok := any(&t.single).(*angles[F])
 	if !ok {
 		slot = any(&t.double).(*angles[F])
@@ -50,19 +54,19 @@ func anglesOf[F kernel.Float](t *RotaryTable, positions int) angles[F] {
 	return *slot
 }
 
-// Rotary rotates queries and keys of a fused projection by the inputs' positions, which are below T, or below the slots of a cache.
+// Rotary rotates queries and keys of a fused projection by the inputs' positions, which are below T, or below the most slots of a cache's rows.
 func (g *Graph) Rotary(qkv *Node, h Heads, table *RotaryTable) *Node {
 	return dispatch(g, func() *Node { return rotary[float32](g, qkv, h, table) }, func() *Node { return rotary[float64](g, qkv, h, table) })
 }
 
 func rotary[F kernel.Float](g *Graph, qkv *Node, h Heads, table *RotaryTable) *Node {
-	rows, stride, positions := g.Rows(), width(qkv), g.T
-	if g.cache != nil {
-		positions = g.cache.S
-	}
-	a := anglesOf[F](table, positions)
+	rows, stride := g.Rows(), width(qkv)
+	a := anglesOf[F](table, g.T)
 	rotate := func(inverse bool) func(gorgonia.Value, []gorgonia.Value) {
 		return func(out gorgonia.Value, in []gorgonia.Value) {
+			if g.cache != nil {
+				a = anglesOf[F](table, g.cache.longest)
+			}
 			dst, src := floats[F](out), floats[F](in[0])
 			if &dst[0] != &src[0] {
 				copy(dst, src) // values pass unchanged
@@ -129,57 +133,6 @@ func attention[F kernel.Float](g *Graph, qkv *Node, h Heads) *Node {
 				operations: func(in []gorgonia.Value) float64 { return products(4, ints(in[3]), ints(in[4])) },
 			}, dout, out, in[0], in[1], in[2])
 			return gorgonia.Nodes{dx, nil, nil}, g.err
-		},
-	}, qkv, g.Inputs.First, g.Inputs.Last)
-}
-
-// Cache keeps the keys and values that a decoding model has computed: for each attention layer B rows of S slots.
-type Cache struct {
-	B, S int
-	k, v [][]float32 // by layer, [B*S, KV*d]
-}
-
-// NewCache returns an empty cache for B rows of S slots.
-func NewCache(b, s int) *Cache { return &Cache{B: b, S: s} }
-
-// layer returns the buffers of the i-th attention layer.
-func (c *Cache) layer(i, width int) (k, v []float32) {
-	for len(c.k) <= i {
-		c.k = append(c.k, make([]float32, c.B*c.S*width))
-		c.v = append(c.v, make([]float32, c.B*c.S*width))
-	}
-	return c.k[i], c.v[i]
-}
-
-// NewCached returns a float32 graph that reads and extends a cache. Keys of the run's position i of row b go to slot Last[i]-1 of that row;
-// First and Last count slots.
-func NewCached(cache *Cache, t int) *Graph {
-	g := New(tensor.Float32, cache.B, t)
-	g.cache = cache
-	return g
-}
-
-func cachedAttention(g *Graph, qkv *Node, h Heads) *Node {
-	c, stride, w := g.cache, width(qkv), h.KV*h.D
-	keys, values := c.layer(g.layers, w)
-	g.layers++
-	a := kernel.Attention{B: g.B, T: g.T, S: c.S, H: h.H, KV: h.KV, D: h.D, Scale: h.Scale, Softcap: h.Softcap, Window: h.Window,
-		StrideQ: stride, StrideK: w, StrideV: w, StrideOut: h.H * h.D}
-	lse := save[float32](g.Rows() * h.H)
-	k, v := h.H*h.D, (h.H+h.KV)*h.D
-	return g.apply(&op{
-		name: "cached attention", shape: tensor.Shape{g.Rows(), h.H * h.D}, inPlace: -1,
-		run: func(out gorgonia.Value, in []gorgonia.Value) {
-			x, last := floats[float32](in[0]), ints(in[2])
-			for i, end := range last {
-				if end == 0 {
-					continue // padding
-				}
-				slot := (i/g.T)*c.S + int(end) - 1
-				copy(keys[slot*w:(slot+1)*w], x[i*stride+k:])
-				copy(values[slot*w:(slot+1)*w], x[i*stride+v:])
-			}
-			kernel.AttentionForward(a, floats[float32](out), lse, x, keys, values, ints(in[1]), last)
 		},
 	}, qkv, g.Inputs.First, g.Inputs.Last)
 }

@@ -339,7 +339,9 @@ func TestCachedAttention(t *testing.T) {
 	f.run(t, p)
 	want := p.Value(y).Float32s()
 
-	cache := NewCache(2, slots)
+	cache := NewCache(2)
+	cache.Reserve(0, slots)
+	cache.Reserve(1, slots)
 	steps := map[int]*Program{}
 	out := map[int]*Node{}
 	for at := 0; at < slots; {
@@ -348,7 +350,7 @@ func TestCachedAttention(t *testing.T) {
 			n = 4 // the prompt
 		}
 		if steps[n] == nil {
-			g := NewCached(cache, n)
+			g := NewCached(cache, 2*n)
 			out[n] = build(g)
 			if steps[n], err = g.Compile(&Arena{}, nil, out[n]); err != nil {
 				t.Fatal(err)
@@ -356,7 +358,8 @@ func TestCachedAttention(t *testing.T) {
 			defer steps[n].Close()
 		}
 		cut := func(x []int32) []int32 { return append(slices.Clone(x[at:at+n]), x[slots+at:slots+at+n]...) }
-		feed := Feed{Tokens: cut(f.feed.Tokens), Positions: cut(f.feed.Positions), First: cut(f.feed.First), Last: cut(f.feed.Last)}
+		feed := Feed{Tokens: cut(f.feed.Tokens), Positions: cut(f.feed.Positions), First: cut(f.feed.First), Last: cut(f.feed.Last),
+			CacheRows: append(make([]int32, n), slices.Repeat([]int32{1}, n)...)}
 		if err := steps[n].Run(context.Background(), feed); err != nil {
 			t.Fatal(err)
 		}

@@ -60,6 +60,7 @@ type Inputs struct {
 	Labels            *Node // what the logits at i predict, kernel-side: -100 is nothing
 	Attended          *Node // 1 where there is a real token
 	TokenTypes        *Node // which sentence of a pair a token is of, for encoders that tell them apart
+	CacheRows         *Node // the row of the cache that a position belongs to; nil: there is none
 }
 
 // New returns an empty graph for B rows of T positions in float32, or float64 for gradient tests.
@@ -68,11 +69,15 @@ func New(dtype tensor.Dtype, b, t int) *Graph {
 		B: b, T: t, expr: gorgonia.NewGraph(), dtype: dtype, ctx: context.Background(),
 		byNode: map[*Node]*op{}, params: map[*Node]*Param{}, taken: map[uint32]bool{},
 	}
-	in := func(name string) *Node {
-		return g.Leaf(name, tensor.New(tensor.WithShape(b*t), tensor.WithBacking(make([]int32, b*t))))
+	g.Inputs = Inputs{
+		Tokens: g.input("tokens"), Positions: g.input("positions"), First: g.input("first"), Last: g.input("last"), Labels: g.input("labels"),
+		Attended: g.input("attended"), TokenTypes: g.input("token types"),
 	}
-	g.Inputs = Inputs{in("tokens"), in("positions"), in("first"), in("last"), in("labels"), in("attended"), in("token types")}
 	return g
+}
+
+func (g *Graph) input(name string) *Node {
+	return g.Leaf(name, tensor.New(tensor.WithShape(g.Rows()), tensor.WithBacking(make([]int32, g.Rows()))))
 }
 
 // Fail records the first error.
@@ -241,7 +246,7 @@ func (p *Program) Value(n *Node) *tensor.Dense {
 }
 
 // Feed is a batch as a graph takes it; each slice is [B*T], or nil to leave an input as it is.
-type Feed struct{ Tokens, Positions, First, Last, Labels, Attended, TokenTypes []int32 }
+type Feed struct{ Tokens, Positions, First, Last, Labels, Attended, TokenTypes, CacheRows []int32 }
 
 // feed copies a batch into the inputs.
 func (g *Graph) feed(f Feed) error {
@@ -249,7 +254,7 @@ func (g *Graph) feed(f Feed) error {
 		n   *Node
 		src []int32
 	}{{g.Inputs.Tokens, f.Tokens}, {g.Inputs.Positions, f.Positions}, {g.Inputs.First, f.First}, {g.Inputs.Last, f.Last}, {g.Inputs.Labels, f.Labels},
-		{g.Inputs.Attended, f.Attended}, {g.Inputs.TokenTypes, f.TokenTypes}} {
+		{g.Inputs.Attended, f.Attended}, {g.Inputs.TokenTypes, f.TokenTypes}, {g.Inputs.CacheRows, f.CacheRows}} {
 		if x.src == nil {
 			continue
 		}

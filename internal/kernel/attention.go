@@ -75,15 +75,21 @@ type attentionForward[F Float] struct {
 
 // run computes itemQueries queries of the query heads of one key/value head of one row.
 func (a *attentionForward[F]) run(item int) {
-	const w = tileQueries
-	items, group, depth := ceil(a.T, itemQueries), a.H/a.KV, roundUp(a.D)
+	items := ceil(a.T, itemQueries)
 	b, kv, q0 := item/items/a.KV, item/items%a.KV, item%items*itemQueries
+	a.queries(kv, b*a.T+q0, b*a.T+min(q0+itemQueries, a.T), a.k[b*a.S*a.StrideK+kv*a.D:], a.v[b*a.S*a.StrideV+kv*a.D:])
+}
+
+// queries computes queries from … end-1 of the query heads of a key/value head, whose keys and values are k and v.
+func (a *attentionForward[F]) queries(kv, from, end int, k, v []F) {
+	const w = tileQueries
+	group, depth := a.H/a.KV, roundUp(a.D)
 	memory := borrowScratch[F](depth*w, depth*w, blockKeys*w, w, w, w)
 	defer memory.giveBack()
-	t := forwardTile[F]{attentionForward: a, b: b, kv: kv}
+	t := forwardTile[F]{attentionForward: a, k: k, v: v}
 	t.qt, t.ot, t.scores = memory.cut(depth*w), memory.cut(depth*w), memory.cut(blockKeys*w)
 	top, sum, factor := memory.cut(w), memory.cut(w), memory.cut(w)
-	for from, end := b*a.T+q0, b*a.T+min(q0+itemQueries, a.T); from < end; {
+	for from < end {
 		to, origin := queryRun(a.first, a.last, from, end)
 		heads := min(group, max(1, w/(to-from))) // of few queries, heads share a tile
 		for h := 0; h < group; h += heads {
@@ -100,7 +106,7 @@ func (a *attentionForward[F]) run(item int) {
 // forwardTile holds queries as columns: everything that is done to each query then runs in lanes.
 type forwardTile[F Float] struct {
 	*attentionForward[F]
-	b, kv            int
+	k, v             []F // of the key/value head
 	qt, ot           []F // qᵀ and outᵀ, [D, tileQueries]
 	scores           []F // [blockKeys, tileQueries]
 	top, sum, factor []F // of each query: see softmaxColumns
@@ -143,7 +149,7 @@ func (t *forwardTile[F]) see(from, to, block int, first bool) {
 	for j := from; j < to; {
 		end, l, u := t.mask.strips(j, to, shape.rows)
 		if l < u {
-			k := t.k[(t.b*t.S+j)*t.StrideK+t.kv*t.D:]
+			k := t.k[j*t.StrideK:]
 			scores := t.scores[(j-block)*w+l:]
 			multiply(end-j, t.D, u-l, k, t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, scores, w)
 			if t.Softcap > 0 {
@@ -156,7 +162,7 @@ func (t *forwardTile[F]) see(from, to, block int, first bool) {
 	if !first {
 		scaleColumns(t.ot, w, 0, t.D, t.factor)
 	}
-	v := t.v[(t.b*t.S+from)*t.StrideV+t.kv*t.D:]
+	v := t.v[from*t.StrideV:]
 	multiply(t.D, to-from, n, v, 1, t.StrideV, panels[F]{t.scores[(from-block)*w:], w, shape.columns}, !first, t.ot, w)
 }
 

@@ -356,7 +356,8 @@ func TestGreedy(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range g.greedyCases(t) {
-			cache := graph.NewCache(1, len(c.Prompt)+len(c.New))
+			cache := graph.NewCache(1)
+			cache.Reserve(0, len(c.Prompt)+len(c.New))
 			var have []int32
 			step := func(ids []int32, from int) []float32 {
 				b := &nn.Builder{Graph: graph.NewCached(cache, len(ids)), Weights: store}
