@@ -87,7 +87,7 @@ func softmaxDotAVX2(z []float32, y []float32, scale float32, shiftZ float32, shi
 // exp2ShiftAVX2 is exp2ShiftPortable for float32.
 //
 //go:noescape
-func exp2ShiftAVX2(dst []float32, src []float32, scale float32, shift float32) float32
+func exp2ShiftAVX2(dst []float32, src []float32, scale float32, shift float32) (s float32, p float32)
 
 // expectationDiffAVX2 is expectationDiffPortable for float32.
 //

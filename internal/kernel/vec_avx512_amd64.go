@@ -87,7 +87,7 @@ func softmaxDotAVX512(z []float32, y []float32, scale float32, shiftZ float32, s
 // exp2ShiftAVX512 is exp2ShiftPortable for float32.
 //
 //go:noescape
-func exp2ShiftAVX512(dst []float32, src []float32, scale float32, shift float32) float32
+func exp2ShiftAVX512(dst []float32, src []float32, scale float32, shift float32) (s float32, p float32)
 
 // expectationDiffAVX512 is expectationDiffPortable for float32.
 //

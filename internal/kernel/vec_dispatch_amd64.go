@@ -180,12 +180,14 @@ func softmaxDot[F Float](z, y []F, scale, shiftZ, shiftY F) F {
 	}
 }
 
-func exp2Shift[F Float](dst, src []F, scale, shift F) F {
+func exp2Shift[F Float](dst, src []F, scale, shift F) (s, p F) {
 	switch pathOf[F]() {
 	case avx512:
-		return F(exp2ShiftAVX512(f32(dst), f32(src), float32(scale), float32(shift)))
+		s, p := exp2ShiftAVX512(f32(dst), f32(src), float32(scale), float32(shift))
+		return F(s), F(p)
 	case avx2:
-		return F(exp2ShiftAVX2(f32(dst), f32(src), float32(scale), float32(shift)))
+		s, p := exp2ShiftAVX2(f32(dst), f32(src), float32(scale), float32(shift))
+		return F(s), F(p)
 	default:
 		return exp2ShiftPortable(dst, src, scale, shift)
 	}

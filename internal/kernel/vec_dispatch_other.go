@@ -48,7 +48,7 @@ func softmaxDot[F Float](z, y []F, scale, shiftZ, shiftY F) F {
 	return softmaxDotPortable(z, y, scale, shiftZ, shiftY)
 }
 
-func exp2Shift[F Float](dst, src []F, scale, shift F) F {
+func exp2Shift[F Float](dst, src []F, scale, shift F) (s, p F) {
 	return exp2ShiftPortable(dst, src, scale, shift)
 }
 

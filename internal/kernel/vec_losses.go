@@ -8,9 +8,9 @@ import (
 // Primitives of losses that go over a row of logits in blocks and keep the exponentials of the first pass for the second. Probabilities are known up to a
 // factor for each block: q and p, with q·e^… of logits z and p of y. Sums are those of one block, a few thousand elements: they are added up in F.
 
-// Exp2Shift sets dst = 2^(scale·src − shift) and returns the sum of dst. The exponent, at most 1, is rounded once; 2^ of it has an error below 1.5 ulp.
-// Of −Inf it is 0, and what is less than 2^-126 may be 0.
-func Exp2Shift[F Float](dst, src []F, scale, shift F) F {
+// Exp2Shift sets dst = 2^(scale·src − shift) and returns the sum of dst, and the largest of src that is a number. The exponent, at most 1, is rounded once;
+// 2^ of it has an error below 1.5 ulp. Of −Inf it is 0, and what is less than 2^-126 may be 0. Where an exponent is above 1, only top means something.
+func Exp2Shift[F Float](dst, src []F, scale, shift F) (sum, top F) {
 	return exp2Shift(dst[:len(src)], src, scale, shift)
 }
 
@@ -36,10 +36,13 @@ func Mixture[F Float](dst, q, p, z, y []F, weightQ, weightP, scale, shift, restQ
 	return mixture(dst, q[:n], p[:n], z[:n], y[:n], weightQ, weightP, scale, shift, restQ, restP)
 }
 
-func exp2ShiftPortable[F Float](dst, src []F, scale, shift F) F {
-	var sum float64
+func exp2ShiftPortable[F Float](dst, src []F, scale, shift F) (s, p F) {
+	sum, top := 0.0, F(math.Inf(-1))
 	double := unsafe.Sizeof(sum) == unsafe.Sizeof(scale)
 	for i, v := range src {
+		if v > top {
+			top = v
+		}
 		e := F(float64(scale)*float64(v) - float64(shift))
 		if double {
 			e = F(math.Exp2(float64(e)))
@@ -49,7 +52,7 @@ func exp2ShiftPortable[F Float](dst, src []F, scale, shift F) F {
 		dst[i] = e
 		sum += float64(e)
 	}
-	return F(sum)
+	return F(sum), top
 }
 
 func expectationDiffPortable[F Float](p, a, b []F, center F) F {

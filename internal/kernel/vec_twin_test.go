@@ -47,7 +47,8 @@ var twins = []twin{
 		for i, v := range s[0] { // exponents are at most 1
 			s[0][i] = -float32(math.Abs(float64(v)))
 		}
-		return list(exp2Shift(s[0], s[0], float32(math.Abs(float64(k[0]))), max(k[1], -1)))
+		sum, top := exp2Shift(s[0], s[0], float32(math.Abs(float64(k[0]))), max(k[1], -1))
+		return []float32{sum, top}
 	}},
 	{"expectationDiff", 3, 0, 1, nil, 512, func(s [][]float32, k []float32) []float32 { return list(expectationDiff(s[0], s[1], s[2], k[0])) }},
 	{"blend", 3, 1, 2, []int{1, 2}, 32, func(s [][]float32, k []float32) []float32 { blend(s[0], s[1], s[2], k[0], k[1]); return nil }},

@@ -11,8 +11,8 @@ type form struct {
 	// value returns the loss and its slope; nil for a mixture.
 	value func(s statistics, label int) (float64, slope)
 	// mixture is generalized_jsd's β, whose gradient needs sums over normalised probabilities and so a pass of its own; 0 for the others.
-	mixture float64
-	reverse bool // needs statistics.reverse
+	mixture          float64
+	forward, reverse bool // needs those statistics
 }
 
 // statistics are what a form sees of one position at a temperature T; q and p are the probabilities of student and teacher.
@@ -60,7 +60,7 @@ var forms = map[string]func(Params) *form{
 
 // between is w·forward_kl + (1 − w)·reverse_kl.
 func between(w float64) *form {
-	return &form{reverse: w != 1, value: func(s statistics, _ int) (float64, slope) {
+	return &form{forward: w != 0, reverse: w != 1, value: func(s statistics, _ int) (float64, slope) {
 		shift := s.logY - s.logZ
 		switch w {
 		case 1: // the other divergence may be infinite
@@ -74,25 +74,28 @@ func between(w float64) *form {
 
 // partition is Σ 2^(scale·x) of a row of logits that comes in blocks: 2^ref·sum.
 type partition[F kernel.Float] struct {
-	ref F // the largest scale·x so far
+	ref F // no less than the largest scale·x so far, but for 1
 	sum float64
 }
 
 // add takes in the next block of x and sets e = 2^(scale·x − ref). It returns the block's largest x, the sum of e, and what sums that are relative to ref
-// have to be multiplied by because it grew.
+// have to be multiplied by because it grew. A block that is not twice as large as those before keeps their ref, and is read once.
 func (p *partition[F]) add(e, x []F, scale F) (top F, sum, shrink float64) {
-	top, shrink = kernel.Max(x), 1
-	if masked(top) {
+	least, of := F(math.Inf(-1)), F(0)
+	if shrink = 1; p.ref != least {
+		if of, top = kernel.Exp2Shift(e, x, scale, p.ref); !(scale*top > p.ref+1) {
+			p.sum += float64(of)
+			return top, float64(of), shrink
+		}
+	} else if top = kernel.Max(x); masked(top) {
 		clear(e)
 		return top, 0, shrink
 	}
-	if ref := scale * top; !(ref <= p.ref) {
-		shrink = math.Exp2(float64(p.ref) - float64(ref))
-		p.ref, p.sum = ref, p.sum*shrink
-	}
-	sum = float64(kernel.Exp2Shift(e, x, scale, p.ref))
-	p.sum += sum
-	return top, sum, shrink
+	ref := scale * top
+	shrink = math.Exp2(float64(p.ref) - float64(ref))
+	of, _ = kernel.Exp2Shift(e, x, scale, ref)
+	p.ref, p.sum = ref, p.sum*shrink+float64(of)
+	return top, float64(of), shrink
 }
 
 // log returns the logarithm of the whole sum.
@@ -122,7 +125,7 @@ func newMoments[F kernel.Float](temperature float64) moments[F] {
 func (m *moments[F]) unit() float64 { return float64(m.scale) * math.Ln2 }
 
 // add takes in the next block of both rows, y nil where there is no teacher, and leaves their exponentials in q and p.
-func (m *moments[F]) add(q, p, z, y []F, reverse bool) {
+func (m *moments[F]) add(q, p, z, y []F, forward, reverse bool) {
 	topZ, sumQ, shrinkZ := m.z.add(q, z, m.scale)
 	if y == nil {
 		return
@@ -132,18 +135,20 @@ func (m *moments[F]) add(q, p, z, y []F, reverse bool) {
 	if center-center != 0 {
 		center = 0
 	}
-	m.forward = product(m.forward, shrinkY) + float64(kernel.ExpectationDiff(p, y, z, center)) + sumP*float64(center)
+	if forward {
+		m.forward = shrunk(m.forward, shrinkY) + float64(kernel.ExpectationDiff(p, y, z, center)) + sumP*float64(center)
+	}
 	if reverse {
-		m.reverse = product(m.reverse, shrinkZ) + float64(kernel.ExpectationDiff(q, z, y, -center)) - sumQ*float64(center)
+		m.reverse = shrunk(m.reverse, shrinkZ) + float64(kernel.ExpectationDiff(q, z, y, -center)) - sumQ*float64(center)
 	}
 }
 
-// product is a·b with 0·∞ = 0.
-func product(a, b float64) float64 {
-	if b == 0 {
-		return 0
+// shrunk is sum·by, but that an infinite sum stays so: a logit of −Inf where the other model has any probability at all makes a divergence infinite.
+func shrunk(sum, by float64) float64 {
+	if math.IsInf(sum, 0) {
+		return sum
 	}
-	return a * b
+	return sum * by
 }
 
 // evaluation is what a group of losses knows of one position.

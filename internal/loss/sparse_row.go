@@ -137,7 +137,7 @@ func (s *Sum[F]) sparseGroup(g *group, w *sumWork[F], values []float64, grad []F
 	m := newMoments[F](g.temperature)
 	for b := range blocks(len(z)) {
 		from, to := span(b, len(z))
-		m.add(w.q[from:to], nil, z[from:to], nil, false)
+		m.add(w.q[from:to], nil, z[from:to], nil, false, false)
 		w.refQ[b] = m.z.ref
 	}
 	r.restore(z)

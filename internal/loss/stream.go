@@ -36,7 +36,7 @@ func (s *Sum[F]) Scan(x Stream[F], student, teacher []F, from, label int) {
 		z, y := compared(g, student, teacher)
 		for b := range blocks(len(z)) {
 			at, to := span(b, len(z))
-			e.add(w.q[:to-at], part(w.p[:], y, 0, to-at), z[at:to], part(y, y, at, to), g.reverse)
+			e.add(w.q[:to-at], part(w.p[:], y, 0, to-at), z[at:to], part(y, y, at, to), g.forward, g.reverse)
 		}
 		if of := label - from; g.labels && 0 <= of && of < len(z) {
 			e.label = z[of]

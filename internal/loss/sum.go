@@ -23,7 +23,8 @@ type group struct {
 	members     []int
 	teacher     bool  // a member compares
 	labels      bool  // a member needs the label
-	reverse     bool  // a member needs statistics.reverse
+	forward     bool  // a member needs statistics.forward
+	reverse     bool  // and statistics.reverse
 	mixture     int   // the member that is a mixture, -1: none
 	sparse      []int // losses on kept rows; no member compares then
 }
@@ -82,6 +83,7 @@ func (s *Sum[F]) join(i int, l *Loss) {
 	}
 	g.members = append(g.members, i)
 	g.labels = g.labels || !l.Teacher
+	g.forward = g.forward || l.form.forward
 	g.reverse = g.reverse || l.form.reverse
 	if l.form.mixture > 0 {
 		g.mixture = i
@@ -147,7 +149,7 @@ func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add 
 		if !keep { // stay in the cache
 			q, p = w.q[:to-from], part(w.p, y, 0, to-from)
 		}
-		e.add(q, p, z[from:to], part(y, y, from, to), g.reverse)
+		e.add(q, p, z[from:to], part(y, y, from, to), g.forward, g.reverse)
 		w.refQ[b], w.refP[b] = e.z.ref, e.y.ref
 	}
 	if g.labels && label >= 0 {

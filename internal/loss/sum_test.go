@@ -288,6 +288,40 @@ func TestSumMaskedByOne(t *testing.T) {
 	}
 }
 
+// TestSumRises: sums are relative to a largest logit that grows from block to block, by little or by much.
+func TestSumRises(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 21))
+	for _, rise := range []float64{0.3, 0.7, 0.75, 2, 40, 300} {
+		for range 20 {
+			c := newSumCase(t, r, 5*blockSize)
+			for _, x := range [][]float64{c.student, c.teacher} {
+				for i := range x {
+					x[i] += rise * float64(i/blockSize)
+				}
+			}
+			c.check(t, 5e-6*(1+rise))
+		}
+	}
+}
+
+// TestSumStaysInfinite: what makes a divergence infinite does so however small its probability turns out to be.
+func TestSumStaysInfinite(t *testing.T) {
+	for name, masked := range map[string]int{"forward_kl": 0, "reverse_kl": 1} {
+		l, err := New(name, Params{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := [2][]float64{make([]float64, 2*blockSize), make([]float64, 2*blockSize)} // student, teacher
+		rows[masked][3] = -infinity
+		rows[0][blockSize+5], rows[1][blockSize+5] = 2000, 2000
+		var value [1]float64
+		NewSum[float64]([]*Loss{l}, 2*blockSize, 2*blockSize).Row(value[:], nil, nil, rows[0], rows[1], nil, -1)
+		if !math.IsInf(value[0], 1) {
+			t.Errorf("%s: have %v, want +Inf", name, value[0])
+		}
+	}
+}
+
 // TestSumShares: the usual mixture of losses takes one group, and only what can't share takes more.
 func TestSumShares(t *testing.T) {
 	make := func(name string, p Params) *Loss {

@@ -344,6 +344,11 @@ func (g *gen) total(s []vec) reg.Register {
 	return g.fold(s, func(a, b, dst operand.Op) { g.VADDPS(a, b, dst) })
 }
 
+// largest returns the maximum of all lanes.
+func (g *gen) largest(s []vec) reg.Register {
+	return g.fold(s, func(a, b, dst operand.Op) { g.VMAXPS(a, b, dst) })
+}
+
 func (g *gen) fold(s []vec, op func(a, b, dst operand.Op)) reg.Register {
 	for len(s) > 1 {
 		half := len(s) / 2

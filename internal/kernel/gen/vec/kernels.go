@@ -185,7 +185,7 @@ func maximum(g *gen) {
 		}
 		g.VMAXPS(v, s[u], s[u])
 	})
-	top := g.fold(s, func(a, b, dst operand.Op) { g.VMAXPS(a, b, dst) })
+	top := g.largest(s)
 	found := g.GP32()
 	if g.wide {
 		g.KMOVW(nan, found)

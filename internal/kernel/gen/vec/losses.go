@@ -1,16 +1,26 @@
 package main
 
-import "github.com/mmcloughlin/avo/operand"
+import (
+	"math"
+
+	"github.com/mmcloughlin/avo/operand"
+)
 
 // lossKernels are those of vec_losses.go.
 var lossKernels = []kernel{
-	{"exp2Shift", "dst, src []F, scale, shift F", "F", func(g *gen) {
+	{"exp2Shift", "dst, src []F, scale, shift F", "(s, p F)", func(g *gen) {
 		dst, src, n := g.slice("dst"), g.slice("src"), g.length("src")
 		scale, shift, power, s := g.scalar("scale"), g.scalar("shift"), g.powerOfTwo(), g.sums(2)
-		least := g.constant(-126)
+		least, minusInf := g.constant(-126), g.constant(math.Inf(-1))
+		top := []vec{g.copy(minusInf), g.copy(minusInf)}
 		g.loop(n, 2, func(u int) {
 			x := g.load(src)
 			g.PREFETCHT0(ahead(g.at(src)))
+			counted := x
+			if g.tail != nil {
+				counted = g.choose(g.tail, x, minusInf)
+			}
+			g.VMAXPS(top[u], counted, top[u]) // of a NaN it leaves the maximum
 			g.mulSub(x, scale, shift)
 			e := power(x)
 			if !g.wide { // what is less than 2^-126 came out as that
@@ -19,7 +29,9 @@ var lossKernels = []kernel{
 			g.store(e, dst)
 			g.accumulate(s[u], g.active(e))
 		})
-		g.retSums(s)
+		g.Store(g.total(s), g.ReturnIndex(0))
+		g.Store(g.largest(top), g.ReturnIndex(1))
+		g.ret()
 	}},
 	{"expectationDiff", "p, a, b []F, center F", "F", func(g *gen) {
 		p, a, b, n := g.slice("p"), g.slice("a"), g.slice("b"), g.length("p")
