@@ -23,7 +23,7 @@ func allocated(runs int, f func()) (objects, bytes uint64) {
 	return objects, bytes
 }
 
-// TestAllocations: after the first run an op allocates nothing but, some of them, a closure; the tape machine a few small things for each node.
+// TestAllocations: after the first run an op allocates nothing; the tape machine a few small things for each node.
 func TestAllocations(t *testing.T) {
 	for seed := range uint64(8) {
 		f := newFixture(tensor.Float32, 8, 64)
@@ -36,7 +36,7 @@ func TestAllocations(t *testing.T) {
 		for _, o := range p.g.ops {
 			run := o.run
 			o.run = func(out gorgonia.Value, in []gorgonia.Value) {
-				if objects, bytes := allocated(3, func() { run(out, in) }); objects > 4 || bytes > 1024 {
+				if objects, bytes := allocated(3, func() { run(out, in) }); objects > 0 {
 					t.Errorf("%s: allocates %d bytes in %d objects", o.name, bytes, objects)
 				}
 			}

@@ -11,11 +11,7 @@ func (g *Graph) Scale(x *Node, factor float64) *Node {
 }
 
 func scale[F kernel.Float](g *Graph, x *Node, factor float64) *Node {
-	d := width(x)
-	run := func(out gorgonia.Value, in []gorgonia.Value) {
-		y, x := floats[F](out), floats[F](in[0])
-		kernel.Parallel(len(y)/d, func(r int) { kernel.Scale(y[r*d:(r+1)*d], x[r*d:(r+1)*d], F(factor)) })
-	}
+	run := rowByRow(g.Rows(), width(x), func(y, x []F) { kernel.Scale(y, x, F(factor)) })
 	return g.apply(&op{
 		name: "scale", shape: x.Shape(), diff: []bool{true}, inPlace: 0, run: run,
 		back: func(_ gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
@@ -32,22 +28,17 @@ func (g *Graph) HeadsApart(x *Node, heads int) *Node {
 
 func headsApart[F kernel.Float](g *Graph, x *Node, heads int) *Node {
 	const parts = 3
-	stride := width(x)
-	d := stride / (heads * parts)
+	d := width(x) / (heads * parts)
 	move := func(back bool) func(gorgonia.Value, []gorgonia.Value) {
-		return func(out gorgonia.Value, in []gorgonia.Value) {
-			y, x := floats[F](out), floats[F](in[0])
-			kernel.Parallel(g.Rows(), func(r int) {
-				row, moved := x[r*stride:(r+1)*stride], y[r*stride:(r+1)*stride]
-				for i := range heads * parts {
-					from, to := i*d, (i%parts*heads+i/parts)*d
-					if back {
-						from, to = to, from
-					}
-					copy(moved[to:to+d], row[from:])
+		return rowByRow(g.Rows(), width(x), func(y, x []F) {
+			for i := range heads * parts {
+				from, to := i*d, (i%parts*heads+i/parts)*d
+				if back {
+					from, to = to, from
 				}
-			})
-		}
+				copy(y[to:to+d], x[from:])
+			}
+		})
 	}
 	return g.apply(&op{
 		name: "heads apart", shape: x.Shape(), diff: []bool{true}, inPlace: -1, run: move(false),
@@ -55,4 +46,16 @@ func headsApart[F kernel.Float](g *Graph, x *Node, heads int) *Node {
 			return gorgonia.Nodes{g.apply(&op{name: "heads apart backward", shape: x.Shape(), inPlace: -1, run: move(true)}, dout)}, g.err
 		},
 	}, x)
+}
+
+// rowByRow returns an op's run that hands each row of the result and of the operand, both of width d, to f. The closure that goes over the rows is made
+// once: made in each run, it would be an allocation.
+func rowByRow[F kernel.Float](rows, d int, f func(y, x []F)) func(gorgonia.Value, []gorgonia.Value) {
+	var y, x []F
+	row := func(r int) { f(y[r*d:(r+1)*d], x[r*d:(r+1)*d]) }
+	return func(out gorgonia.Value, in []gorgonia.Value) {
+		y, x = floats[F](out), floats[F](in[0])
+		kernel.Parallel(rows, row)
+		y, x = nil, nil // the arena may move
+	}
 }

@@ -39,40 +39,55 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 		return nil
 	}
 	f.values = make([]float64, n)
-	// each calls the row function at every position that counts, with the row of grad where there is one.
-	each := func(grad []F, in []gorgonia.Value, done func(position int, value F)) {
-		student, teacher, attended, positions := floats[F](in[0]), floats[F](in[1]), ints(in[2]), ints(in[3])
-		kernel.Parallel(n, func(i int) {
-			if !term.counts(attended[i], positions[i]) {
-				return
-			}
-			var row []F
-			if grad != nil {
-				row = grad[i*d : (i+1)*d]
-			}
-			done(i, loss.Value(term.Loss, row, F(term.Scale), student[i*d:(i+1)*d], teacher[i*d:(i+1)*d], 0))
-		})
-	}
+	h := &hiddenRows[F]{term: term, values: f.values, d: d}
+	h.work = h.position
 	return g.apply(&op{
 		name: "loss on hidden states", result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
 		diff: []bool{true, false, false, false},
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
-			clear(f.values)
-			each(nil, in, func(i int, value F) { f.values[i] = float64(value) })
+			h.run(nil, in)
 			setScalar(out, f.total(term))
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			dx := g.apply(&op{
 				name: "loss on hidden states backward", shape: f.Student.Shape(), inPlace: -1,
-				run: func(out gorgonia.Value, in []gorgonia.Value) {
-					grad := floats[F](out)
-					clear(grad)
-					each(grad, in, func(int, F) {})
-				},
-			}, g.forBackward(in[0]), in[1], in[2], in[3])
+				run: func(out gorgonia.Value, in []gorgonia.Value) { h.run(floats[F](out), in) },
+			}, in[0], in[1], in[2], in[3])
 			return gorgonia.Nodes{dx, nil, nil, nil}, g.err
 		},
 	}, f.Student, f.Teacher, g.Inputs.Attended, g.Inputs.Positions)
+}
+
+// hiddenRows hands rows of hidden states to the row function.
+type hiddenRows[F kernel.Float] struct {
+	term   *Term
+	values []float64
+	d      int
+
+	work                   func(i int) // the method position, made once
+	student, teacher, grad []F         // of the run
+	attended, positions    []int32
+}
+
+// run evaluates all positions that count, and sets grad to the gradient of the student's node where it is not nil.
+func (h *hiddenRows[F]) run(grad []F, in []gorgonia.Value) {
+	h.student, h.teacher, h.grad, h.attended, h.positions = floats[F](in[0]), floats[F](in[1]), grad, ints(in[2]), ints(in[3])
+	clear(h.values)
+	clear(grad)
+	kernel.Parallel(len(h.values), h.work)
+	h.student, h.teacher, h.grad, h.attended, h.positions = nil, nil, nil, nil, nil
+}
+
+func (h *hiddenRows[F]) position(i int) {
+	if !h.term.counts(h.attended[i], h.positions[i]) {
+		return
+	}
+	row := func(x []F) []F { return x[i*h.d : (i+1)*h.d] }
+	var grad []F
+	if h.grad != nil {
+		grad = row(h.grad)
+	}
+	h.values[i] = float64(loss.Value(h.term.Loss, grad, F(h.term.Scale), row(h.student), row(h.teacher), 0))
 }
 
 // total is the weighted sum over positions.

@@ -1,5 +1,3 @@
-//go:build !race
-
 package graph
 
 import (
@@ -9,7 +7,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestHeadAllocatesNothing: neither with whole rows nor with blocks of the vocabulary, whatever the losses. The race detector empties pools at random.
+// TestHeadAllocatesNothing: neither with whole rows nor with blocks of the vocabulary, whatever the losses.
 func TestHeadAllocatesNothing(t *testing.T) {
 	for _, losses := range [][]string{{"forward_kl"}, {"cross_entropy", "forward_kl"}, {"generalized_jsd", "cross_entropy"}, {"skew_kl", "reverse_kl", "total_variation"}} {
 		for _, softcap := range []float64{0, 1.5} {

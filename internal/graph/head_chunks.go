@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"sync"
 	"time"
 	"unsafe"
 
@@ -23,10 +22,9 @@ type chunks[F kernel.Float] struct {
 	targets              []int // terms with a target, which count where there is a label
 	ids                  int   // of the student's that are worked on at a time
 
-	sizes             []int       // of the working memory's parts
-	spare             sync.Pool   // rows of the student's gradient
-	reads             sync.Pool   // *recorded[F]
-	several           sync.Pool   // *together[F]
+	sizes             []int // of the working memory's parts
+	reads             kernel.FreeList[recorded[F]]
+	several           kernel.FreeList[together[F]]
 	whole, scan, back func(r int) // methods, made once
 
 	// of what is being worked on
@@ -52,7 +50,6 @@ func (c *chunks[F]) plan(n, budget int, teachers []*Teacher) int {
 		if ids = []int{c.recording.Vocab()}; c.recording.Complete() {
 			whole = ids[0]
 		}
-		c.reads.New = func() any { return new(recorded[F]) }
 	}
 	c.labelled, c.unlabelled = c.newCounting(teachers, ids, true), c.newCounting(teachers, ids, false)
 	for _, i := range c.logits {
@@ -72,10 +69,6 @@ func (c *chunks[F]) plan(n, budget int, teachers []*Teacher) int {
 		c.chunk = min(n, max(leastRows, rows))
 	}
 	c.values = make([]float64, c.chunk*len(c.logits))
-	c.spare.New = func() any { row := make([]F, c.ids); return &row }
-	c.several.New = func() any {
-		return &together[F]{sum: make([]F, s.vocab), part: make([]F, s.vocab), average: make([]F, s.vocab)}
-	}
 	c.whole, c.scan, c.back = c.wholeRow, c.scanRow, c.backRow
 
 	c.sizes = []int{0, c.chunk * c.ids, c.chunk * s.width, 0, 0, 0}
@@ -212,12 +205,15 @@ func (c *chunks[F]) wholeRow(r int) {
 		if n := len(c.y) / c.chunk; n > 0 {
 			y = c.y[r*n : (r+1)*n]
 		}
-		read := c.reads.Get().(*recorded[F])
-		defer c.reads.Put(read)
+		read := c.reads.Take()
+		defer c.reads.Give(read)
 		read.read(c.recording, int(position), y)
 		kept = &read.kept
 	}
 	target := c.target(z, position, label)
+	if target != nil {
+		defer kernel.GiveBack(target)
+	}
 	var p, q float64
 	if c.train {
 		c.inPlace(z, func(dz []F) {
@@ -251,24 +247,27 @@ func (c *chunks[F]) inPlace(z []F, gradient func(dz []F)) {
 		gradient(z)
 		return
 	}
-	row := c.spare.Get().(*[]F) // the way back needs the logits
-	dz := (*row)[:len(z)]
+	dz := kernel.Borrow[F](len(z)) // the way back needs the logits
 	gradient(dz)
 	kernel.SoftcapBackward(z, dz, z, c.student.softcap)
-	c.spare.Put(row)
+	kernel.GiveBack(dz)
 }
 
-// target evaluates the terms with a target at a position and returns their gradient, nil: none.
+// target evaluates the terms with a target at a position and returns their gradient, which is to be given back; nil: none.
 func (c *chunks[F]) target(z []F, position int32, label int) (dz []F) {
 	if label < 0 || len(c.targets) == 0 {
 		return nil
 	}
+	number := kernel.Borrow[F](1)
+	defer kernel.GiveBack(number)
 	if c.train {
-		dz = make([]F, len(z))
+		dz = kernel.Borrow[F](len(z))
+		clear(dz)
 	}
 	for _, i := range c.targets {
 		t := c.Terms[i]
-		c.Values[i][position] = float64(loss.Value(t.Loss, dz, F(t.Scale), z, []F{F(t.Targets[position])}, label))
+		number[0] = F(t.Targets[position])
+		c.Values[i][position] = float64(loss.Value(t.Loss, dz, F(t.Scale), z, number, label))
 	}
 	return dz
 }

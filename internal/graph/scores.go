@@ -70,7 +70,7 @@ func scoreLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 		return nil
 	}
 	f.values = make([]float64, n)
-	c.values = make([]float64, c.groups()*n)
+	c.values, c.work = make([]float64, c.groups()*n), c.item
 	name := map[loss.Rows]string{loss.Scores: "loss on attention", loss.Relations: "loss on relations"}[term.Loss.Rows]
 	return g.apply(&op{
 		name: name, result: g.dtype, shape: tensor.ScalarShape(), fixed: true, out: scalar(g.dtype), inPlace: -1,
@@ -87,7 +87,7 @@ func scoreLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 			dx := g.apply(&op{
 				name: name + " backward", shape: f.Student.Shape(), inPlace: -1,
 				run: func(out gorgonia.Value, in []gorgonia.Value) { c.run(floats[F](out), in) },
-			}, g.forBackward(in[0]), in[1], in[2], in[3])
+			}, in[0], in[1], in[2], in[3])
 			return gorgonia.Nodes{dx, nil, nil, nil}, g.err
 		},
 	}, f.Student, f.Teacher, g.Inputs.First, g.Inputs.Last)
@@ -101,7 +101,8 @@ type scoreRows[F kernel.Float] struct {
 	strideS, strideT int
 	values           []float64 // [groups][B*T]: groups of one row are worked on at once
 
-	student, teacher, grad []F // of the run
+	work                   func(item int) // the method item, made once
+	student, teacher, grad []F            // of the run
 	first, last            []int32
 }
 
@@ -118,27 +119,28 @@ func (c *scoreRows[F]) run(grad []F, in []gorgonia.Value) {
 	c.student, c.teacher, c.grad, c.first, c.last = floats[F](in[0]), floats[F](in[1]), grad, ints(in[2]), ints(in[3])
 	clear(c.values)
 	clear(grad)
-	groups := c.groups()
-	kernel.Parallel(c.b*groups, func(item int) {
-		row, group := item/groups, item%groups
-		step := blockQueries
-		if c.Average {
-			step = averageQueries
-		}
-		for i := 0; i < c.t; i += step {
-			q := block{row: row * c.t, from: row*c.t + i, n: min(step, c.t-i)}
-			if c.span(&q); q.keys <= 0 {
-				continue
-			}
-			values := c.values[group*c.b*c.t:][:c.b*c.t]
-			if c.Average {
-				c.together(q, values)
-			} else {
-				c.apart(q, group, values)
-			}
-		}
-	})
+	kernel.Parallel(c.b*c.groups(), c.work)
 	c.student, c.teacher, c.grad, c.first, c.last = nil, nil, nil, nil, nil
+}
+
+// item evaluates a group of heads in one row of the batch.
+func (c *scoreRows[F]) item(item int) {
+	row, group, step := item/c.groups(), item%c.groups(), blockQueries
+	if c.Average {
+		step = averageQueries
+	}
+	for i := 0; i < c.t; i += step {
+		q := block{row: row * c.t, from: row*c.t + i, n: min(step, c.t-i)}
+		if c.span(&q); q.keys <= 0 {
+			continue
+		}
+		values := c.values[group*c.b*c.t:][:c.b*c.t]
+		if c.Average {
+			c.together(q, values)
+		} else {
+			c.apart(q, group, values)
+		}
+	}
 }
 
 // block is n queries from a position on, and all keys that they see, from a position on.

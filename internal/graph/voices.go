@@ -159,8 +159,11 @@ func (c *chunks[F]) evaluate(terms *counting[F], values []float64, dz []F, r int
 	if first := terms.hearings[0]; len(terms.hearings) == 1 && len(first.teachers) < 2 && len(c.teachers) < 2 {
 		return first.sum.Row(values, dz, first.scalesFor(dz), z, y, kept, label)
 	}
-	w := c.several.Get().(*together[F])
-	defer c.several.Put(w)
+	w := c.several.Take()
+	defer c.several.Give(w)
+	if w.sum == nil {
+		w.sum, w.part, w.average = make([]F, len(z)), make([]F, len(z)), make([]F, len(z))
+	}
 	for i, h := range terms.hearings {
 		grad := w.part
 		switch {

@@ -50,7 +50,7 @@ func poisonScratch[F Float]() {
 	if raceEnabled { // every byte is watched: slow
 		return
 	}
-	for _, b := range *freeList[F]() {
+	for _, b := range *buffers[F]() {
 		b = b[:cap(b)]
 		if len(b) == 0 { // somebody needed no memory
 			continue

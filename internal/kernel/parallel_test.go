@@ -108,9 +108,6 @@ func TestParallelAllocatesNothing(t *testing.T) {
 // checkAllocations fails where f allocates every time. (testing.AllocsPerRun would run it on one thread.)
 func checkAllocations(t *testing.T, f func()) {
 	t.Helper()
-	if raceEnabled {
-		t.Skip("under the race detector a sync.Pool drops things on purpose")
-	}
 	const runs = 50
 	var before, after runtime.MemStats
 	f()

@@ -81,8 +81,8 @@ type partition[F kernel.Float] struct {
 // add takes in the next block of x and sets e = 2^(scale·x − ref). It returns the block's largest x, the sum of e, and what sums that are relative to ref
 // have to be multiplied by because it grew. A block that is not twice as large as those before keeps their ref, and is read once.
 func (p *partition[F]) add(e, x []F, scale F) (top F, sum, shrink float64) {
-	least, of := F(math.Inf(-1)), F(0)
-	if shrink = 1; p.ref != least {
+	var of F
+	if shrink = 1; !masked(p.ref) {
 		if of, top = kernel.Exp2Shift(e, x, scale, p.ref); !(scale*top > p.ref+1) {
 			p.sum += float64(of)
 			return top, float64(of), shrink

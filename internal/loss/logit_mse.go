@@ -1,10 +1,6 @@
 package loss
 
-import (
-	"sync"
-
-	"kdistill/internal/kernel"
-)
+import "kdistill/internal/kernel"
 
 // logit_mse: mean_i (z_i − y_i)² over the ids that are not masked.
 // A constant added to all logits changes it, unlike every other loss here (Raw).
@@ -26,10 +22,10 @@ func init() {
 }
 
 func logitMSE[F kernel.Float](Params) Row[F] {
-	pool := sync.Pool{New: func() any { return new([blockSize]F) }}
+	free := new(kernel.FreeList[[blockSize]F])
 	return func(grad []F, scale F, student, teacher []F, _ int) F {
-		scratch := pool.Get().(*[blockSize]F)
-		defer pool.Put(scratch)
+		scratch := free.Take()
+		defer free.Give(scratch)
 		var sum float64
 		for from := 0; from < len(student); from += blockSize {
 			to := min(from+blockSize, len(student))

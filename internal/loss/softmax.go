@@ -2,7 +2,6 @@ package loss
 
 import (
 	"math"
-	"sync"
 
 	"kdistill/internal/kernel"
 )
@@ -57,47 +56,19 @@ func (w *work[F]) logOverMixture(logPM, logQM []F, share F, from, to int) {
 // rowOf makes a Row of a loss on distributions at a temperature. The body's scale is Row's over the temperature, because ∂(z/T)/∂z = 1/T.
 // Scratch is kept: a call allocates nothing once there was one before.
 func rowOf[F kernel.Float](temperature float64, body func(w *work[F], grad []F, scale F, label int) F) Row[F] {
-	free := new(freeList[work[F]])
+	free := new(kernel.FreeList[work[F]])
 	inverse := F(1 / temperature)
 	return func(grad []F, scale F, student, teacher []F, label int) F {
-		w := free.take()
-		if w == nil {
-			w = new(work[F])
-		}
+		w := free.Take()
 		w.student.set(student, inverse)
 		if teacher != nil {
 			w.teacher.set(teacher[:len(student)], inverse)
 		}
 		value := body(w, grad, scale*inverse, label)
 		w.student.x, w.teacher.x = nil, nil // scratch must not keep the logits alive
-		free.give(w)
+		free.Give(w)
 		return value
 	}
-}
-
-// freeList keeps scratch between calls: as much as calls run at once.
-type freeList[T any] struct {
-	sync.Mutex
-	kept []*T
-}
-
-// take returns scratch that was given, nil where there is none.
-func (f *freeList[T]) take() *T {
-	f.Lock()
-	defer f.Unlock()
-	last := len(f.kept) - 1
-	if last < 0 {
-		return nil
-	}
-	t := f.kept[last]
-	f.kept = f.kept[:last]
-	return t
-}
-
-func (f *freeList[T]) give(t *T) {
-	f.Lock()
-	defer f.Unlock()
-	f.kept = append(f.kept, t)
 }
 
 // scratchRow returns scratch for one number per id.

@@ -29,8 +29,8 @@ func (s *Sum[F]) Begin(x Stream[F]) {
 // Scan takes in the ids from, from+1, … of both rows; the teacher's block is shorter, or empty, where it has fewer ids. Blocks come in order; as long as
 // they have a multiple of 1024 ids, but for the last, their sizes change no bit.
 func (s *Sum[F]) Scan(x Stream[F], student, teacher []F, from, label int) {
-	w := s.streamWork()
-	defer s.streams.give(w)
+	w := s.streams.Take()
+	defer s.streams.Give(w)
 	for i := range x {
 		g, e := &s.groups[i], &x[i]
 		z, y := compared(g, student, teacher)
@@ -53,8 +53,8 @@ func (s *Sum[F]) Close(x Stream[F], values, scales []float64, label int) {
 
 // Gradient sets grad to the gradient of the ids from, from+1, … of the student's row, as Row does. grad may be student.
 func (s *Sum[F]) Gradient(x Stream[F], grad, student, teacher []F, from, label int) {
-	w := s.streamWork()
-	defer s.streams.give(w)
+	w := s.streams.Take()
+	defer s.streams.Give(w)
 	for b := range blocks(len(student)) {
 		at, to := span(b, len(student))
 		sum := w.sum[:to-at]
@@ -84,10 +84,3 @@ func (s *Sum[F]) Gradient(x Stream[F], grad, student, teacher []F, from, label i
 
 // streamWork is scratch for one block.
 type streamWork[F kernel.Float] struct{ q, p, part, sum [blockSize]F }
-
-func (s *Sum[F]) streamWork() *streamWork[F] {
-	if w := s.streams.take(); w != nil {
-		return w
-	}
-	return new(streamWork[F])
-}

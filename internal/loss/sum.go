@@ -13,8 +13,8 @@ type Sum[F kernel.Float] struct {
 	student, teacher int // ids
 	groups           []group
 	rest             []int // losses that no group has
-	free             freeList[sumWork[F]]
-	streams          freeList[streamWork[F]]
+	free             kernel.FreeList[sumWork[F]]
+	streams          kernel.FreeList[streamWork[F]]
 }
 
 // group is losses of one temperature that share their passes.
@@ -97,11 +97,8 @@ func (s *Sum[F]) direct() bool { return len(s.groups) == 1 && len(s.rest) == 0 }
 // student, teacher and label are those of a Row; kept stands in place of teacher for losses on kept rows, of which the teacher's and the student's probability
 // of the tail are returned, and student is then written to and restored. It is safe for concurrent use.
 func (s *Sum[F]) Row(values []float64, grad []F, scales []float64, student, teacher []F, kept *Kept, label int) (p, q float64) {
-	w := s.free.take()
-	if w == nil {
-		w = new(sumWork[F])
-	}
-	defer s.free.give(w)
+	w := s.free.Take()
+	defer s.free.Give(w)
 	out := grad
 	if grad != nil && !s.direct() && &grad[0] == &student[0] {
 		if w.grad == nil {
