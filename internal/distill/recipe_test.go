@@ -9,6 +9,7 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/model"
+	"kdistill/internal/report"
 )
 
 // recipe is an embedded configuration on small models.
@@ -36,8 +37,12 @@ var recipes = map[string]recipe{
 	"minilm_v2": {
 		deepTeacher("masked"), func(t testing.TB) string { return sentences(t, 40, 1) }, append(slices.Clone(narrow), "loss[0].relation_heads=4"), []string{"relation_kl"},
 	},
-	"forward_kl":   {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, decoderSets, []string{"forward_kl"}},
-	"prune_layers": {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, []string{"data.sequence_length=16", "student.config.num_hidden_layers=2"}, nil},
+	"tinybert_general": {
+		deepTeacher("masked"), func(t testing.TB) string { return sentences(t, 40, 1) }, tinySets, []string{"attention_mse", "hidden_mse"},
+	},
+	"tinybert_task": {deepTeacher("classes"), pairsFile, pairSets, []string{"attention_mse", "hidden_mse", "soft_cross_entropy"}},
+	"forward_kl":    {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, decoderSets, []string{"forward_kl"}},
+	"prune_layers":  {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, []string{"data.sequence_length=16", "student.config.num_hidden_layers=2"}, nil},
 }
 
 var pairSets = []string{
@@ -47,6 +52,24 @@ var pairSets = []string{
 // narrow is half the teacher's layers and width.
 var narrow = []string{
 	"data.sequence_length=16", "student.config={architectures: [BertModel], num_hidden_layers: 6, hidden_size: 8, intermediate_size: 12, num_attention_heads: 2}",
+}
+
+// tinySets is a third of the teacher's layers, of half its width.
+var tinySets = []string{
+	"data.sequence_length=16", "student.config={architectures: [BertModel], num_hidden_layers: 4, hidden_size: 8, intermediate_size: 12, num_attention_heads: 2}",
+}
+
+// tinyStart runs the first half of TinyBERT for the second one.
+func tinyStart(t testing.TB, teacher string) []string {
+	dir := filepath.Join(t.TempDir(), "general")
+	c, err := config.Load("tinybert_general", append(slices.Clone(tinySets), "teacher.path="+teacher, "data.train[0].path="+sentences(t, 40, 1), "output.dir="+dir,
+		"train.epochs=null", "train.steps=16", "train.batch_size=6", "train.schedule.warmup_steps=2", "train.optimizer.lr=5e-3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	train(t, c, Options{})
+	model := filepath.Join(dir, "model")
+	return []string{"student.path=" + model, "stages[0].loss[1].projection.init=" + filepath.Join(model, "projections.safetensors")}
 }
 
 var decoderSets = []string{
@@ -80,47 +103,110 @@ func TestRecipes(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			teacher := r.teacher(t)
 			sets := append([]string{
-				"teacher.path=" + r.teacher(t), "data.train[0].path=" + r.data(t), "train.epochs=null", "train.steps=16", "train.batch_size=6", "train.schedule.warmup_steps=2",
-				"train.optimizer.lr=5e-3", "train.max_grad_norm=1", "train.eval_every=0", "train.save_every=0",
+				"teacher.path=" + teacher, "data.train[0].path=" + r.data(t), "train.batch_size=6", "train.max_grad_norm=1", "train.eval_every=0", "train.save_every=0",
 			}, r.sets...)
-			last := func(more ...string) map[string]float64 {
-				dir := filepath.Join(t.TempDir(), "run")
-				c, err := config.Load(name, append(append(slices.Clone(sets), "output.dir="+dir), more...))
-				if err != nil {
-					t.Fatal(err)
+			if name == "tinybert_task" {
+				sets = append(sets, tinyStart(t, teacher)...)
+			}
+			course := courseOf(t, name, sets)
+			places := []string{"train", "train.optimizer"} // where a stage's steps, and its rate, are set
+			for i := range course {
+				if course[i].Name != "" {
+					places = []string{fmt.Sprintf("stages[%d]", i), fmt.Sprintf("stages[%d]", i)}
 				}
-				mean := map[string]float64{}
-				all := train(t, c, Options{})
-				for _, step := range all[len(all)-5:] {
-					for label, v := range step.Losses {
-						mean[label] += v / 5
+				sets = append(sets, places[0]+".epochs=null", places[0]+".steps=16", places[0]+".schedule.warmup_steps=2", places[1]+".lr=5e-3")
+			}
+			whole := lastLosses(t, name, sets)
+			for _, term := range r.terms {
+				found := false
+				for i, s := range course {
+					j := slices.IndexFunc(s.Loss, func(l config.Loss) bool { return l.Label() == term })
+					if j < 0 {
+						continue
+					}
+					found = true
+					key, rate := fmt.Sprintf("loss[%d]", j), "train.optimizer.lr"
+					if s.Name != "" {
+						key, rate = fmt.Sprintf("stages[%d].%s", i, key), fmt.Sprintf("stages[%d].lr", i)
+					}
+					without := append(slices.Clone(sets), key+".weight=1e-12", rate+"=1e-12")
+					if len(s.Loss) > 1 {
+						without = append(slices.Clone(sets), key+".weight=0")
+					}
+					if with, without := whole[s.Name][term], lastLosses(t, name, without)[s.Name][term]; !(with < 0.95*without) {
+						t.Errorf("%s is %.5f with its term and %.5f without", term, with, without)
 					}
 				}
-				return mean
-			}
-			c, err := config.Load(name, sets)
-			if err != nil {
-				t.Fatal(err)
-			}
-			whole := last()
-			if len(whole) != len(c.Loss) {
-				t.Errorf("have losses %v, want %d", whole, len(c.Loss))
-			}
-			for _, term := range r.terms {
-				i := slices.IndexFunc(c.Loss, func(l config.Loss) bool { return l.Label() == term })
-				if i < 0 {
-					t.Fatalf("no loss %s", term)
-				}
-				without := last(fmt.Sprintf("loss[%d].weight=1e-12", i), "train.optimizer.lr=1e-12")
-				if len(c.Loss) > 1 {
-					without = last(fmt.Sprintf("loss[%d].weight=0", i))
-				}
-				if !(whole[term] < 0.95*without[term]) {
-					t.Errorf("%s is %.5f with its term and %.5f without", term, whole[term], without[term])
+				if !found {
+					t.Errorf("no loss %s", term)
 				}
 			}
 		})
+	}
+}
+
+// courseOf are the stages of a recipe with these settings.
+func courseOf(t testing.TB, name string, sets []string) []config.Stage {
+	t.Helper()
+	c, err := config.Load(name, sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Course()
+}
+
+// lastLosses runs a recipe and returns the mean losses of the last five steps of each stage.
+func lastLosses(t testing.TB, name string, sets []string) map[string]map[string]float64 {
+	t.Helper()
+	c, err := config.Load(name, append(slices.Clone(sets), "output.dir="+filepath.Join(t.TempDir(), "run")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	means, done := map[string]map[string]float64{}, 0
+	all := train(t, c, Options{})
+	for _, s := range c.Course() {
+		means[s.Name] = map[string]float64{}
+		done += s.Steps
+		for _, step := range all[done-5 : done] {
+			if len(step.Losses) != len(s.Loss) {
+				t.Errorf("step %d: have losses %v, want %d", step.Step, step.Losses, len(s.Loss))
+			}
+			for label, v := range step.Losses {
+				means[s.Name][label] += v / 5
+			}
+		}
+	}
+	return means
+}
+
+// TestTinyBERT: the second half starts where the first one ended, and its layers are what its predictions begin with.
+func TestTinyBERT(t *testing.T) {
+	teacher := deepTeacher("classes")(t)
+	sets := append(slices.Clone(pairSets), "teacher.path="+teacher, "data.train[0].path="+pairsFile(t), "train.batch_size=6", "train.eval_every=0",
+		"stages[0].epochs=null", "stages[0].steps=16", "stages[0].lr=5e-3", "stages[1].epochs=null", "stages[1].steps=2", "stages[1].lr=0", "stages[1].schedule.warmup_steps=0")
+	first := func(more ...string) report.Step {
+		c, err := config.Load("tinybert_task", append(append(slices.Clone(sets), "output.dir="+filepath.Join(t.TempDir(), "run")), more...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return train(t, c, Options{})[0]
+	}
+	taught := first(tinyStart(t, teacher)...)
+	fresh := first("student.path=null", "student.init=random", "stages[0].loss[1].projection.init=normal", tinySets[1])
+	for label, v := range taught.Losses {
+		if !(v < 0.95*fresh.Losses[label]) {
+			t.Errorf("%s begins at %.5f with the first half and at %.5f without", label, v, fresh.Losses[label])
+		}
+	}
+	// Every third layer, and the embedding.
+	for i, want := range []string{"[[1 3] [2 6] [3 9] [4 12]]", "[[0 0] [1 3] [2 6] [3 9] [4 12]]"} {
+		for _, course := range [][]config.Stage{courseOf(t, "tinybert_general", nil), courseOf(t, "tinybert_task", nil)} {
+			if have, err := layerPairs(course[0].Loss[i], 1, 4, 12); err != nil || fmt.Sprint(have) != want {
+				t.Errorf("have pairs %v, want %s (%v)", have, want, err)
+			}
+		}
 	}
 }
 
