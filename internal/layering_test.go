@@ -18,7 +18,7 @@ import (
 // layers lists all packages; each may import only those before it.
 var layers = strings.Fields(`
 	suggest testutil rouge answer configs config kernel loss safetensors tokenizer data graph nn model checkpoint signal optim
-	objective teacher generate eval report distill cli`)
+	objective teacher generate eval task report distill cli`)
 
 // owners are the only packages that may know a module, separated by blanks.
 var owners = map[string]string{

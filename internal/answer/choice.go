@@ -9,6 +9,9 @@ import (
 // letters are labels of choices; a text without its choices may have A to J.
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+// MaxChoices is how many choices have letters.
+const MaxChoices = len(letters)
+
 var (
 	leading = regexp.MustCompile(`^[\s*"']*(?:\(([A-Za-z])\)|([A-Z])(?:[*"'.]*\s*$|[)*]|\.\s|\s+is\b)|([B-Z]):|([a-z])(?:[*"'.]*\s*$|\)|\.\s))`) // "A:" is whose turn it is
 	inside  = regexp.MustCompile(`\(([A-Za-z])\)`)

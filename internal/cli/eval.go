@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/data"
 	"kdistill/internal/distill"
@@ -35,21 +37,29 @@ type evalOptions struct {
 	json           bool
 	perExample     string
 	threads        int
+	task           taskOptions
+
+	forDocuments, forScores, forQuestions []string // flags that only --data, --task or --predictions, and --task have
 }
 
 func newEval(s streams) *cobra.Command {
 	o := evalOptions{}
 	c := &cobra.Command{
-		Use:   "eval --model DIR --data FILE",
-		Short: "Measure a model on documents, alone or against its teacher",
+		Use:   "eval --model DIR --data FILE | eval --model DIR --task FILE --metric NAME... | eval --predictions FILE --metric NAME...",
+		Short: "Measure a model on documents, alone or against its teacher, or by its answers to questions",
 		Long: `Measure a model on documents: nats per predicted token, perplexity, bits per byte; with --teacher also the Kullback-Leibler divergences,
 agreement of the likeliest token, and acceptance (what share of the model's tokens the teacher would accept in speculative decoding).
 A masked language model is measured at the tokens that are masked, with its accuracy. Of a classifier there are accuracy, F1 and Matthews' correlation,
 of a regression its squared error and Pearson's and Spearman's correlations.
-Every figure has a standard error, that of a mean over tokens clustered by document.`,
+Every figure has a standard error, that of a mean over tokens clustered by document.
+
+` + taskHelp,
 		Example: `  kdistill eval --model runs/x/model --data test.txt --separator '<|endoftext|>'
   kdistill eval --model runs/x/model --teacher models/big --data test.jsonl --json
-  kdistill eval --model runs/classifier/model --data dev.tsv --field sentence --label-field label`,
+  kdistill eval --model runs/classifier/model --data dev.tsv --field sentence --label-field label
+  kdistill eval --model runs/x/model --task gsm8k.jsonl --metric number --shots 4 --shots-from gsm8k-train.jsonl
+  kdistill eval --model runs/x/model --task arc.jsonl --metric acc --metric acc_norm --per-example each.jsonl
+  kdistill eval --predictions answers.jsonl --metric rougeL --metric exact_match --json`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
@@ -66,7 +76,6 @@ Every figure has a standard error, that of a mean over tokens clustered by docum
 	f.StringSliceVar(&o.labels, "labels", nil, "classifiers: names of the classes in their order; default: the model's")
 	f.Float64Var(&o.masks, "mask-probability", 0.15, "masked language models: the share of tokens that are to be predicted")
 	f.BoolVar(&o.words, "whole-words", false, "masked language models: mask all tokens of a word together")
-	f.Uint64Var(&o.seed, "seed", 1, "masked language models: draws the masks")
 	f.StringVar(&o.file.PromptField, "prompt-field", "", "the field of the prompt, with --completion-field")
 	f.StringVar(&o.file.CompletionField, "completion-field", "", "the field of the completion")
 	f.BoolVar(&o.file.MaskPrompt, "mask-prompt", false, "measure completions only")
@@ -75,19 +84,59 @@ Every figure has a standard error, that of a mean over tokens clustered by docum
 	f.StringVar(&o.long, "long-documents", "split", "split or truncate what is longer")
 	f.IntVar(&o.stride, "stride", 0, "pieces of long documents advance by so many tokens and see those before; 0: they don't overlap")
 	f.StringVar(&o.prefix, "prefix-token", "auto", "what each piece begins with: auto (what the tokenizer puts there), none, or an id")
-	f.IntVar(&o.limit, "limit", 0, "measure the first `N` documents only")
+	o.forDocuments = flagNames(f, "model")
+	o.task.addScoring(f)
+	o.forScores = flagNames(f, append(o.forDocuments, "model")...)
+	o.task.addAsking(f)
+	o.forQuestions = flagNames(f, slices.Concat(o.forDocuments, o.forScores, []string{"model"})...)
+	f.Uint64Var(&o.seed, "seed", 1, "draws masks, demonstrations and sampled answers")
+	f.IntVar(&o.limit, "limit", 0, "measure the first `N` documents or questions only")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
-	f.StringVar(&o.perExample, "per-example", "", "write one JSON line for each document to `FILE`")
+	f.StringVar(&o.perExample, "per-example", "", "write one JSON line for each document or answer to `FILE`")
 	addThreads(c, &o.threads)
 	return c
 }
 
+// flagNames lists all flags but some.
+func flagNames(f *pflag.FlagSet, but ...string) (names []string) {
+	f.VisitAll(func(flag *pflag.Flag) {
+		if !slices.Contains(but, flag.Name) {
+			names = append(names, flag.Name)
+		}
+	})
+	return names
+}
+
+// refuse says which of the flags were given, but have no meaning without what they are for.
+func refuse(f *pflag.FlagSet, names []string, what string) error {
+	for _, name := range names {
+		if f.Changed(name) {
+			return usagef("--%s is for %s", name, what)
+		}
+	}
+	return nil
+}
+
 func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
+	if o.task.file == "" {
+		if err := refuse(cmd.Flags(), o.forQuestions, "--task"); err != nil {
+			return err
+		}
+	}
+	if o.task.file != "" || o.task.predictions != "" {
+		if err := refuse(cmd.Flags(), o.forDocuments, "--data"); err != nil {
+			return err
+		}
+		return o.runTask(cmd.Context(), s)
+	}
+	if err := refuse(cmd.Flags(), o.forScores, "--task or --predictions"); err != nil {
+		return err
+	}
 	switch {
 	case o.model == "":
 		return usagef("--model is missing")
 	case o.file.Path == "":
-		return usagef("--data is missing")
+		return usagef("--data is missing: name a file of documents, or of questions by --task")
 	case o.long != "split" && o.long != "truncate":
 		return usagef("--long-documents: have %q, want split or truncate", o.long)
 	case o.length < 0 || o.length == 1 || o.stride < 0 || o.limit < 0:
@@ -101,11 +150,8 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	if err := o.file.Check(); err != nil {
 		return usageError{err}
 	}
-	if err := setThreads(o.threads); err != nil {
+	if err := o.prepare(); err != nil {
 		return err
-	}
-	if info, err := os.Stat(filepath.Dir(o.perExample)); err != nil || !info.IsDir() {
-		return usagef("--per-example: no folder %s to write to", filepath.Dir(o.perExample))
 	}
 	var arena graph.Arena
 	model, err := checkpoint.OpenModel(o.model)
@@ -193,11 +239,20 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		}
 	}
 	if o.json {
-		enc := json.NewEncoder(s.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(result.JSON())
+		return writeObject(s, result.JSON())
 	}
 	return printResult(s, result)
+}
+
+// prepare does what every evaluation begins with.
+func (o *evalOptions) prepare() error {
+	if err := setThreads(o.threads); err != nil {
+		return err
+	}
+	if info, err := os.Stat(filepath.Dir(o.perExample)); err != nil || !info.IsDir() {
+		return usagef("--per-example: no folder %s to write to", filepath.Dir(o.perExample))
+	}
+	return nil
 }
 
 // evalTokens is the number of positions of a batch.
@@ -211,6 +266,13 @@ func longest(d *data.Dataset) int {
 		most = max(most, len(ids))
 	}
 	return most
+}
+
+// writeObject writes an object on lines of its own.
+func writeObject(s streams, v any) error {
+	enc := json.NewEncoder(s.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // writeDocuments writes what was measured on each document; of a class its name, of a regression the number.
@@ -234,11 +296,15 @@ func writeDocuments(path string, r *eval.Result, classes data.Classes) error {
 	return checkpoint.WriteFile(path, lines.Bytes())
 }
 
+var figureHeader = []string{"figure", "value", "standard error"}
+
+func figureRow(name string, f eval.Figure) []string {
+	return []string{name, fmt.Sprintf("%.6f", f.Value), fmt.Sprintf("%.6f", f.Stderr)}
+}
+
 func printResult(s streams, r *eval.Result) error {
-	rows := [][]string{{"figure", "value", "standard error"}}
-	add := func(name string, f eval.Figure) {
-		rows = append(rows, []string{name, fmt.Sprintf("%.6f", f.Value), fmt.Sprintf("%.6f", f.Stderr)})
-	}
+	rows := [][]string{figureHeader}
+	add := func(name string, f eval.Figure) { rows = append(rows, figureRow(name, f)) }
 	for _, name := range eval.Metrics() {
 		if f, ok := r.Figures[name]; ok {
 			add(name, f)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/generate"
 )
@@ -51,11 +52,7 @@ and each is what it would be alone.`,
 	f.StringArrayVar(&o.prompts, "prompt", nil, "continue `TEXT`; may be repeated")
 	f.StringArrayVar(&o.ids, "ids", nil, "continue token `IDS` such as 1,2,3, as they are; may be repeated")
 	f.IntVar(&o.sampling.MaxTokens, "max-tokens", 128, "end after `N` new tokens, or where the model's positions end")
-	f.Float64Var(&o.sampling.Temperature, "temperature", 0, "0: greedy; else sample from the logits divided by `T`")
-	f.IntVar(&o.sampling.TopK, "top-k", 0, "sample from the `K` likeliest tokens only; 0: all")
-	f.Float64Var(&o.sampling.TopP, "top-p", 1, "sample from the fewest likeliest tokens whose probabilities reach `P`")
-	f.Float64Var(&o.sampling.MinP, "min-p", 0, "sample from the tokens that are at least `P` times as likely as the likeliest")
-	f.Float64Var(&o.sampling.RepetitionPenalty, "repetition-penalty", 1, "make tokens that were there less likely: positive logits are divided by `R`, negative ones multiplied")
+	addSampling(f, &o.sampling)
 	f.StringArrayVar(&o.stops, "stop", nil, "end a continuation before `TEXT`; may be repeated")
 	f.IntVar(&o.samples, "samples", 1, "`N` continuations of each prompt")
 	f.Uint64Var(&o.sampling.Seed, "seed", 1, "of the samples")
@@ -63,6 +60,15 @@ and each is what it would be alone.`,
 	f.BoolVar(&o.json, "json", false, "print one JSON object for each prompt")
 	addThreads(c, &o.threads)
 	return c
+}
+
+// addSampling adds the flags that say how each token is chosen.
+func addSampling(f *pflag.FlagSet, o *generate.Options) {
+	f.Float64Var(&o.Temperature, "temperature", 0, "0: greedy; else sample from the logits divided by `T`")
+	f.IntVar(&o.TopK, "top-k", 0, "sample from the `K` likeliest tokens only; 0: all")
+	f.Float64Var(&o.TopP, "top-p", 1, "sample from the fewest likeliest tokens whose probabilities reach `P`")
+	f.Float64Var(&o.MinP, "min-p", 0, "sample from the tokens that are at least `P` times as likely as the likeliest")
+	f.Float64Var(&o.RepetitionPenalty, "repetition-penalty", 1, "make tokens that were there less likely: positive logits are divided by `R`, negative ones multiplied")
 }
 
 func (o *generateOptions) check() error {

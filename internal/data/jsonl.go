@@ -28,7 +28,7 @@ type object map[string]json.RawMessage
 
 // readJSON emits the objects of JSON lines (of any length), or of one JSON array.
 func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, error), emit func(record) error) error {
-	send := func(unit string, number int, raw []byte) error {
+	return splitJSON(f, r, func(unit string, number int, raw []byte) error {
 		return emit(record{f, unit, number, func() (example, error) {
 			o, err := decodeObject(raw)
 			if err != nil {
@@ -36,7 +36,11 @@ func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, erro
 			}
 			return parse(f, o)
 		}})
-	}
+	})
+}
+
+// splitJSON sends each value as it is written, with where it stands.
+func splitJSON(f *File, r *bufio.Reader, send func(unit string, number int, raw []byte) error) error {
 	line, first, err := firstByte(r)
 	if err != nil {
 		return err

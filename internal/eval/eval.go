@@ -1,6 +1,7 @@
-// Package eval measures a model on documents, alone or against a teacher: what it predicts are tokens, classes or a number.
+// Package eval measures a model on documents, alone or against a teacher: what it predicts are tokens, classes or a number. It scores the answers to tasks,
+// but does not ask for them.
 //
-// Every figure has a standard error: that of a mean over predicted tokens is clustered by document. Generation tasks are not here.
+// Every figure has a standard error: that of a mean over predicted tokens is clustered by document.
 package eval
 
 import (

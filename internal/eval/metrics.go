@@ -11,7 +11,7 @@ import (
 	"kdistill/internal/model"
 )
 
-// definition registers a metric: a mean over the logits of each predicted token, or a score of all documents' predictions together.
+// definition registers a metric: a mean over the logits of each predicted token, a score of all documents' predictions together, or one of a task's examples.
 type definition struct {
 	name        string
 	kinds       kinds // of models that have it
@@ -20,6 +20,10 @@ type definition struct {
 	percentiles bool
 	row         func() (*loss.Loss, error)               // of a mean
 	score       func(predicted, labels []float64) Figure // of a score: classes, or numbers
+
+	check func(e Example) error                        // of a task: says what an example lacks; nil: nothing
+	each  func(e Example, o TaskOptions) float64       // of a task's mean
+	all   func(examples []Example) (Figure, []float64) // in place of each: of all examples together, and what there is to say of each
 }
 
 // kinds are sets of what models predict.
@@ -31,6 +35,8 @@ const (
 	binary                    // one of two classes
 	several                   // one of three or more classes
 	numeric                   // a number: a regression
+	written                   // a text: a task's examples
+	ranked                    // one of an example's choices, by its likelihood
 
 	tokens  = causal | masked
 	classes = binary | several
@@ -61,12 +67,18 @@ var registry = []definition{
 	{name: "reverse_kl", kinds: tokens | classes, teacher: true, percentiles: true, row: func() (*loss.Loss, error) { return loss.New("reverse_kl", loss.Params{}) }},
 	{name: "top1_agreement", kinds: tokens | classes, teacher: true, higher: true, row: func() (*loss.Loss, error) { return loss.NewMetric("top1_agreement") }},
 	{name: "acceptance", kinds: tokens | classes, teacher: true, higher: true, row: func() (*loss.Loss, error) { return loss.NewMetric("acceptance") }},
+	accuracyOfChoices, accuracyByBytes, exactMatch, finalNumber, finalChoice, rouge1, rouge2, rougeL, distinct(1), distinct(2), distinct(3), distinct(4), words,
 }
 
-// Metrics lists the names of all metrics.
-func Metrics() (names []string) {
+// Metrics lists the names of all metrics of documents; TaskMetrics has the others.
+func Metrics() []string { return names(tokens | classes | numeric) }
+
+// names lists the metrics that a kind in the set has.
+func names(of kinds) (names []string) {
 	for _, m := range registry {
-		names = append(names, m.name)
+		if m.kinds&of != 0 {
+			names = append(names, m.name)
+		}
 	}
 	return names
 }
