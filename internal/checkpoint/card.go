@@ -10,14 +10,31 @@ import (
 
 // Card is what a model card (README.md) tells about a distilled model. Empty fields are left out.
 type Card struct {
-	Name        string     // title
-	BaseModel   string     // what the student was made from, org/name or a folder
-	Teacher     string     // org/name or a folder
-	TeacherHash string     // Folder.Hash of the teacher
-	Data        []string   // files or data sets, one line each
-	Losses      []string   // one line each, as "0.5 × forward_kl (temperature 2)"
-	Columns     []string   // heads of the figures, the first one of the row names
-	Figures     [][]string // rows
+	Name      string // title
+	BaseModel string // what the student was made from, org/name or a folder
+	Teachers  []CardTeacher
+	Data      []string   // files or data sets, one line each
+	Losses    []string   // one line each, as "0.5 × forward_kl (temperature 2)"
+	Columns   []string   // heads of the figures, the first one of the row names
+	Figures   [][]string // rows
+}
+
+// CardTeacher is a teacher of a distilled model.
+type CardTeacher struct {
+	Path string // org/name or a folder
+	Note string // "": none
+	Hash string // Folder.Hash
+}
+
+func (t CardTeacher) String() string {
+	text := "`" + shortName(t.Path) + "`"
+	if t.Note != "" {
+		text += ", " + t.Note
+	}
+	if t.Hash != "" {
+		text += fmt.Sprintf(" (SHA-256 of its configuration and weights: `%s`)", t.Hash)
+	}
+	return text
 }
 
 // Text returns the card in Markdown with the YAML header that the Hugging Face hub reads. Of folders only the last name is told.
@@ -29,13 +46,17 @@ func (c Card) Text() string {
 	}
 	b.WriteString("tags:\n- kdistill\n- knowledge-distillation\n---\n\n")
 	fmt.Fprintf(&b, "# %s\n\nTrained with kdistill", oneLine(c.Name))
-	if c.Teacher != "" {
-		fmt.Fprintf(&b, " by distillation from the teacher `%s`", shortName(c.Teacher))
-		if c.TeacherHash != "" {
-			fmt.Fprintf(&b, " (SHA-256 of its configuration and weights: `%s`)", c.TeacherHash)
-		}
+	if len(c.Teachers) == 1 {
+		fmt.Fprintf(&b, " by distillation from the teacher %s", c.Teachers[0])
 	}
 	b.WriteString(".\n")
+	if len(c.Teachers) > 1 {
+		var lines []string
+		for _, t := range c.Teachers {
+			lines = append(lines, t.String())
+		}
+		list(&b, "Teachers", lines)
+	}
 	list(&b, "Data", c.Data)
 	list(&b, "Losses", c.Losses)
 	if len(c.Figures) > 0 {

@@ -255,7 +255,7 @@ func FuzzEditObject(f *testing.F) {
 
 func TestCard(t *testing.T) {
 	got := Card{
-		Name: "tiny\nmodel", BaseModel: "org/student@v2", Teacher: "/home/me/teacher", TeacherHash: "abc",
+		Name: "tiny\nmodel", BaseModel: "org/student@v2", Teachers: []CardTeacher{{Path: "/home/me/teacher", Hash: "abc"}},
 		Data: []string{"stories.txt, 100 documents"}, Losses: []string{"0.5 × forward_kl (temperature 2)"},
 		Columns: []string{"", "teacher", "student"}, Figures: [][]string{{"nats per token", "1.2", "1|5"}},
 	}.Text()

@@ -40,7 +40,7 @@ func (o *trainOptions) demo(ctx context.Context, s streams) error {
 	}
 
 	fmt.Fprintf(s.out, "\nOn %s (written by a model, seen by none of these):\n", distilled.MeasuredOn)
-	rows := []distill.Row{*distilled.Teacher, alone.After, distilled.After}
+	rows := []distill.Row{distilled.Teachers[0], alone.After, distilled.After}
 	rows[1].Name, rows[2].Name = "student, cross-entropy alone", "student, distilled"
 	if err := distill.Table(s.out, rows); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (o *trainOptions) demo(ctx context.Context, s streams) error {
 	fmt.Fprintf(s.out, "\nOf the %.4f nats per token between cross-entropy alone and the teacher, distillation closes %.0f %% (one run of each, with one seed).\n",
 		nll[1]-nll[0], 100*(nll[1]-nll[2])/(nll[1]-nll[0]))
 
-	models := []string{distilled.TeacherModel, alone.Model, distilled.Model}
+	models := []string{distilled.Teachers[0].Dir, alone.Model, distilled.Model}
 	for i, model := range models {
 		fmt.Fprintf(s.out, "\n%s, sampled at temperature 0.5:\n", rows[i].Name)
 		g := generateOptions{model: model, prompts: []string{demoPrompt}, samples: 1, sampling: generate.Options{MaxTokens: 80, Temperature: 0.5, TopP: 1, Seed: 1}}

@@ -35,6 +35,7 @@ func (c *Config) settle(given map[string]*yaml.Node) {
 			c.Cache.Bits = 0
 		}
 	}
+	settleTeachers(c.Teacher.List)
 	settleSources("data.train", c.Data.Train, given)
 	settleSources("data.eval", c.Data.Eval, given)
 }
@@ -76,6 +77,7 @@ func (l *loader) check(c *Config) {
 			l.fail(l.given[key], key, format, args...)
 		}
 	}
+	l.checkTeachers(c, wrong)
 	checkStudent(c, wrong)
 	if len(c.Data.Train) == 0 {
 		wrong("data.train", "is missing: give at least one file, such as [{path: FILE}]")
@@ -113,13 +115,13 @@ func checkStudent(c *Config, wrong reporter) {
 	if s.Init != "teacher_layers" && !s.Layers.IsZero() {
 		wrong("student.layers", "belongs to student.init teacher_layers, have %s", s.Init)
 	}
-	if s.Init == "random" && c.Teacher.Path == "" && s.Config["model_type"] == nil {
+	if s.Init == "random" && c.Teacher.Base() == "" && s.Config["model_type"] == nil {
 		wrong("student.config", "without teacher.path it must be complete, model_type included")
 	}
 	if s.Init != "teacher_layers" {
 		return
 	}
-	if c.Teacher.Path == "" {
+	if c.Teacher.Base() == "" {
 		wrong("teacher.path", "is missing: student.init teacher_layers copies the teacher's layers")
 	}
 	count, hasCount := s.Config["num_hidden_layers"].(int)
@@ -251,10 +253,7 @@ func checkCache(c *Config, wrong reporter) {
 		wrong("cache.bits", "have %d, want 32, 16 or 8", k.Bits)
 	}
 	for i, s := range c.Course() {
-		at := "loss"
-		if c.Stages != nil {
-			at = fmt.Sprintf("stages[%d].loss", i)
-		}
+		at := c.lossKey(i)
 		for j, loss := range s.Loss {
 			if loss.Tail != "" && c.Teacher.Cache == "" && c.Cache.Dir == "" {
 				wrong(fmt.Sprintf("%s[%d].tail", at, j), "belongs to teacher.cache: a live teacher gives the whole distribution")

@@ -3,13 +3,14 @@
 package config
 
 import (
+	"cmp"
 	"math"
 )
 
 // Config is the whole configuration of a run. The meaning of every key is written in configs/reference.yaml.
 //
 // Struct tags: yaml is the key; oneof lists the words allowed; range is the interval of a number, or of a list's members;
-// path marks text in which ~ and ${VAR} are expanded; resume:"free" marks a key that may change when a run goes on.
+// instead:"list" marks a list that may stand in place of its section's keys; path marks text in which ~ and ${VAR} are expanded; resume:"free" marks a key that may change when a run goes on.
 type Config struct {
 	Teacher Teacher `yaml:"teacher"`
 	Student Student `yaml:"student"`
@@ -21,11 +22,37 @@ type Config struct {
 	Cache   Cache   `yaml:"cache"`
 }
 
-// Teacher is the frozen model. Path may be empty where no loss needs a teacher.
+// Teacher is the frozen model, or a List of them. Path may be empty where no loss needs a teacher.
 type Teacher struct {
-	Path  string `yaml:"path,omitempty" path:"yes"`
-	DType string `yaml:"dtype" oneof:"auto|float32|bfloat16"`
-	Cache string `yaml:"cache,omitempty" path:"yes" resume:"free"` // "": the teacher is live
+	Path  string         `yaml:"path,omitempty" path:"yes"`
+	DType string         `yaml:"dtype" oneof:"auto|float32|bfloat16"`
+	Cache string         `yaml:"cache,omitempty" path:"yes" resume:"free"` // "": the teacher is live
+	List  []NamedTeacher `yaml:"-" instead:"list"`
+}
+
+// NamedTeacher is one of several teachers.
+type NamedTeacher struct {
+	Name   string  `yaml:"name"`                // what Loss.Teacher calls it; "": the last name of Path
+	Weight float64 `yaml:"weight" range:"[0,)"` // of the teachers' average, in proportion
+	Path   string  `yaml:"path" path:"yes"`
+	DType  string  `yaml:"dtype" oneof:"auto|float32|bfloat16"`
+	Cache  string  `yaml:"cache,omitempty"` // always refused: rows on disk are of a teacher alone
+}
+
+// All lists the teachers: List, or the only one by its last name, or none.
+func (t Teacher) All() []NamedTeacher {
+	if t.List != nil || t.Path == "" && t.Cache == "" {
+		return t.List
+	}
+	return []NamedTeacher{{Name: lastName(cmp.Or(t.Path, t.Cache)), Weight: 1, Path: t.Path, DType: t.DType, Cache: t.Cache}}
+}
+
+// Base is the folder that a student may be made from: the only teacher's, or the first one's.
+func (t Teacher) Base() string {
+	if len(t.List) > 0 {
+		return t.List[0].Path
+	}
+	return t.Path
 }
 
 // Student is the model to be trained: read from Path, or made from the teacher as Init says.
@@ -80,6 +107,7 @@ type Source struct {
 type Loss struct {
 	Name        string  `yaml:"name"`
 	As          string  `yaml:"as,omitempty"`
+	Teacher     string  `yaml:"teacher,omitempty"` // name of the one of several that it compares with; "": their average
 	Weight      Weight  `yaml:"weight"`
 	Temperature float64 `yaml:"temperature" range:"(0,)"`
 	T2Scaling   bool    `yaml:"t2_scaling"`
@@ -260,6 +288,10 @@ func Default() *Config {
 
 func (s *Source) setDefaults() {
 	*s = Source{AppendEOS: "auto"}
+}
+
+func (t *NamedTeacher) setDefaults() {
+	*t = NamedTeacher{Weight: 1, DType: "auto"}
 }
 
 func (l *Loss) setDefaults() {

@@ -100,7 +100,7 @@ output: {dir: runs/x, dtype: float16}
 cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 `)
 	want := &Config{
-		Teacher: Teacher{"T", "bfloat16", "C"},
+		Teacher: Teacher{Path: "T", DType: "bfloat16", Cache: "C"},
 		Student: Student{Init: "teacher_layers", Layers: Layers{List: []int{0, 2, 4}}, Task: "masked", Config: map[string]any{
 			"num_hidden_layers": 3, "rope_scaling": map[string]any{"Type": "linear", "factor": 2.5}, "tie": true, "eos": []any{1, 2}}},
 		Data: Data{
@@ -147,6 +147,7 @@ func TestRoundTrip(t *testing.T) {
 		"masks":   strings.Replace(minimal, "a.txt", "a.jsonl, prompt_field: p, completion_field: c, mask_prompt: false, separator: ''", 1),
 		"maps":    minimal + "loss: [{name: a, layers: [[0, 0], all], heads: average}, {name: b, layers: first, heads: [1]}, {name: c, layer: last, layers: null, projection: {keep: true}}]",
 		"stages":  minimal + "stages: [{name: a, loss: [{name: x}], epochs: 1}, {name: b, loss: [{name: x, beta: 1}], steps: 2, lr: 0, schedule: {name: linear}}]",
+		"several": strings.Replace(minimal, "{path: t}", "[{path: x/a, weight: 2}, {path: y/a, dtype: float32}, {path: z, name: c, weight: 0}]", 1) + "loss: [{name: x}, {name: y, teacher: c}]",
 		"draws":   minimal + "cache: {samples: 16}",
 		"all ids": minimal + "cache: {dir: d, top_k: all, bits: 32}",
 		"layers":  "teacher: {path: t}\nstudent: {init: teacher_layers, layers: [1]}\ndata: {train: [{path: '#: odd'}]}\noutput: {dir: ' o'}",

@@ -265,6 +265,15 @@ func (w Weight) MarshalYAML() (any, error) {
 	return plain(w), nil
 }
 
+// MarshalYAML writes a list in place of the keys of a single teacher.
+func (t Teacher) MarshalYAML() (any, error) {
+	if t.List != nil {
+		return t.List, nil
+	}
+	type plain Teacher
+	return plain(t), nil
+}
+
 // decodeNode reads a number or auto.
 func (m *MicroBatch) decodeNode(d *decoder, n *yaml.Node, key string, tag reflect.StructTag) {
 	if n.Value == "auto" {

@@ -119,11 +119,19 @@ func (l *loader) plain(n *yaml.Node, key string) bool {
 	return ok
 }
 
+// wanted names what section t may hold.
+func wanted(t reflect.Type) string {
+	if hasList(t) {
+		return words("and", names(t)) + ", or a list of teachers"
+	}
+	return words("and", names(t))
+}
+
 // split turns the sections of a mapping into nested maps that end in the leaves' nodes; nulls are left out.
 func (l *loader) split(n *yaml.Node, t reflect.Type, key string) map[string]any {
 	values := map[string]any{}
 	if n.Kind != yaml.MappingNode {
-		l.fail(n, key, "have %s, want %s", describe(n), words("and", names(t)))
+		l.fail(n, key, "have %s, want %s", describe(n), wanted(t))
 		return values
 	}
 	for i := 0; i < len(n.Content); i += 2 {
@@ -133,6 +141,8 @@ func (l *loader) split(n *yaml.Node, t reflect.Type, key string) map[string]any 
 		case !ok:
 			l.unknown(name, key, name.Value, names(t))
 		case isNull(value):
+		case value.Kind == yaml.SequenceNode && isSection(f.Type) && hasList(f.Type):
+			values[name.Value] = map[string]any{inPlace: value}
 		case isSection(f.Type):
 			values[name.Value] = l.split(value, f.Type, join(key, name.Value))
 		default:
@@ -147,7 +157,7 @@ func (l *loader) readEnvironment() {
 	var known []string
 	leaves(reflect.ValueOf(Default()).Elem(), "", func(key string, _ reflect.Value, _ reflect.StructTag) {
 		known = append(known, EnvName(key))
-		_ = l.layers.BindEnv(key, EnvName(key)) // fails without a key only
+		_ = l.layers.BindEnv(layered(key), EnvName(key)) // fails without a key only
 	})
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
@@ -165,9 +175,20 @@ func (l *loader) readEnvironment() {
 	}
 }
 
+// inPlace is how viper knows the list that stands in place of a section's keys.
+const inPlace = "[]"
+
+// layered is how viper knows a leaf.
+func layered(key string) string {
+	if f, ok := fieldNamed(reflect.TypeFor[Config](), key); ok && isSection(f.Type) {
+		return join(key, inPlace)
+	}
+	return key
+}
+
 // leaf returns the value of a leaf in the highest layer that has one.
 func (l *loader) leaf(key string) *yaml.Node {
-	switch value := l.layers.Get(key).(type) {
+	switch value := l.layers.Get(layered(key)).(type) {
 	case *yaml.Node:
 		return value
 	case string:
@@ -238,7 +259,8 @@ func (l *loader) assign(path []string, value *yaml.Node, source string) {
 			return
 		}
 		t, key = f.Type, join(key, name)
-		if isSection(t) {
+		list := isSection(t) && hasList(t) && (i+1 < len(path) && strings.HasPrefix(path[i+1], "[") || i+1 == len(path) && value.Kind == yaml.SequenceNode)
+		if isSection(t) && !list {
 			continue
 		}
 		if rest := path[i+1:]; len(rest) > 0 {
@@ -248,11 +270,11 @@ func (l *loader) assign(path []string, value *yaml.Node, source string) {
 				return
 			}
 		}
-		l.layers.Set(key, value)
+		l.layers.Set(layered(key), value)
 		return
 	}
 	if value.Kind != yaml.MappingNode {
-		l.fail(at, "", "have %s, want %s", describe(value), words("and", names(t)))
+		l.fail(at, "", "have %s, want %s", describe(value), wanted(t))
 		return
 	}
 	for i := 0; i < len(value.Content); i += 2 {

@@ -19,9 +19,20 @@ func fieldNamed(t reflect.Type, name string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
+// yamlName is the key of a field, "" where it has none.
 func yamlName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	return name
+	return strings.TrimSuffix(name, "-")
+}
+
+// hasList tells whether a list may stand in place of the keys of section t.
+func hasList(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("instead") == "list" {
+			return true
+		}
+	}
+	return false
 }
 
 // names lists the YAML keys of struct type t.
@@ -51,7 +62,7 @@ func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[nodeDecoder]())
 }
 
-// leaves calls f for every leaf below v, in the order of the structs.
+// leaves calls f for every leaf below v, in the order of the structs. A list in place of a section's keys is a leaf by the name of the section.
 func leaves(v reflect.Value, key string, f func(key string, v reflect.Value, tag reflect.StructTag)) {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
@@ -89,8 +100,8 @@ func EnvName(key string) string {
 }
 
 func join(key, name string) string {
-	if key == "" {
-		return name
+	if key == "" || name == "" {
+		return key + name
 	}
 	return key + "." + name
 }

@@ -26,6 +26,9 @@ func (c *Config) Unpack() error {
 		roots = []string{filepath.Join(cache, "kdistill", "embedded"), roots[0]}
 	}
 	paths := []*string{&c.Teacher.Path, &c.Student.Path}
+	for i := range c.Teacher.List {
+		paths = append(paths, &c.Teacher.List[i].Path)
+	}
 	for i := range c.Loss {
 		paths = append(paths, &c.Loss[i].Projection.Init)
 	}

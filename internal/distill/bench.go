@@ -158,8 +158,15 @@ func (b *Bench) LossRows() LossRows {
 	vocab := b.run.student.model.Info().Logits()
 	l := LossRows{Rows: b.rows / max(1, b.covered), Vocab: vocab, Seconds: b.times[graph.LossRows].Time.Seconds() / float64(max(1, b.covered))}
 	models := 1
-	if slices.ContainsFunc(b.stage.terms, func(t *graph.Term) bool { return t.Loss.Teacher && t.Loss.Rows == loss.Logits }) {
-		models = 2
+	if b.run.cached != nil && b.stage.needsTeacher() {
+		models++
+	}
+	for i, t := range b.run.teachers {
+		if slices.ContainsFunc(b.stage.terms, func(x *graph.Term) bool {
+			return x.Loss.Teacher && x.Loss.Rows == loss.Logits && x.Hears(i, len(b.run.teachers), t.Weight)
+		}) {
+			models++
+		}
 	}
 	const elements = 16 << 20 // beyond caches
 	rows := max(1, elements/vocab)
@@ -187,6 +194,8 @@ func (b *Bench) LossRows() LossRows {
 			kernel.Scale(student[from:to], student[from:to], 1)
 		case i == 0: // reads both and writes the student's
 			kernel.Add(student[from:to], student[from:to], logits[1][from:to])
+		case i > 1: // another teacher's
+			kernel.Sum(logits[i][from:to])
 		}
 	})
 	l.Exponentials = best(func(i, from, to int) { kernel.ExpShift(nil, logits[i][from:to], 1, 0) })

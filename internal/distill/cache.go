@@ -34,6 +34,9 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 	}
 	live := *c
 	live.Teacher.Cache = "" // which is about to be written
+	if live.Teacher.List != nil {
+		return nil, &config.Error{Problems: []string{"teacher is a list, and a cache keeps the words of one: name that one alone, as teacher: {path: DIR}"}}
+	}
 	if live.Teacher.Path == "" {
 		return nil, &config.Error{Problems: []string{"teacher.path is missing: which teacher shall speak?"}}
 	}
@@ -45,7 +48,7 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 	if err := r.openModels(ctx); err != nil {
 		return nil, err
 	}
-	if r.teacher.Model.Info().Task == model.Masked {
+	if r.single().Model.Info().Task == model.Masked {
 		return nil, errors.New("the teacher fills in masked tokens, and these are drawn anew in each epoch: there is no end of what it could be asked")
 	}
 	if err := r.loadData(ctx); err != nil {
@@ -78,14 +81,14 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 
 // header describes the cache that the configuration asks for.
 func (r *run) header() (signal.Header, error) {
-	c, info := r.config, r.teacher.Model.Info()
+	c, info := r.config, r.single().Model.Info()
 	h := signal.Header{
 		Version: signal.Version, Kind: signal.TopK, Count: int(c.Cache.TopK), Bits: c.Cache.Bits, Temperature: c.Cache.Temperature,
 		Teacher: signal.Teacher{
 			Path: c.Teacher.Path, Type: info.Type, DType: c.Teacher.DType, Precision: c.Train.Precision, Task: string(info.Task), Labels: info.Labels,
 		},
 	}
-	outputs, err := r.live.Shapes()
+	outputs, err := r.single().live.Shapes()
 	if err != nil {
 		return h, fmt.Errorf("teacher: %w", err)
 	}
@@ -103,10 +106,10 @@ func (r *run) header() (signal.Header, error) {
 	if err := r.cacheTemperature(&h); err != nil {
 		return h, err
 	}
-	if r.teacher.Tokenizer != nil {
-		h.Tokenizer = r.teacher.Tokenizer.Fingerprint()
+	if r.single().Tokenizer != nil {
+		h.Tokenizer = r.single().Tokenizer.Fingerprint()
 	}
-	h.Teacher.Hash, err = r.teacher.Hash()
+	h.Teacher.Hash, err = r.single().Hash()
 	return h, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/data"
+	"kdistill/internal/graph"
 	"kdistill/internal/model"
 	"kdistill/internal/report"
 	"kdistill/internal/signal"
@@ -73,12 +74,15 @@ func sameTeacher(h signal.Header, p *checkpoint.Pretrained, dir string) error {
 }
 
 // spoken is what losses must know of the teacher's outputs, live or cached.
-func (r *run) spoken() model.Info {
-	if r.cached == nil {
-		return r.teacher.Model.Info()
+func (r *run) spoken(term *graph.Term) (all []model.Info) {
+	if r.cached != nil {
+		t := r.cached.Reader.Header().Teacher
+		return []model.Info{{Type: t.Type, Class: "in the cache", Task: model.Task(t.Task), Labels: t.Labels}}
 	}
-	t := r.cached.Reader.Header().Teacher
-	return model.Info{Type: t.Type, Class: "in the cache", Task: model.Task(t.Task), Labels: t.Labels}
+	for _, t := range r.heard(term) {
+		all = append(all, t.Model.Info())
+	}
+	return all
 }
 
 // sameTokens refuses a student whose ids mean something else than those of the cache.

@@ -48,9 +48,11 @@ func Train(ctx context.Context, c *config.Config, o Options) (*Result, error) {
 		r.say("%s is finished: %d steps are done and its model is written", c.Output.Dir, s.Step)
 		return r.result(ctx, s)
 	}
-	if s.Step == 0 && r.live != nil {
-		if err := r.checkTeacher(ctx); err != nil {
-			return nil, err
+	if s.Step == 0 {
+		for _, t := range r.teachers {
+			if err := r.checkTeacher(ctx, t); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := r.train(ctx, s); err != nil {

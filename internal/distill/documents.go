@@ -13,8 +13,8 @@ import (
 func (r *run) loadData(ctx context.Context) error {
 	c := r.config
 	load := data.LoadOptions{Vocab: r.student.model.Info().Vocab, Bytes: true, WholeWords: c.Data.WholeWords}
-	if r.teacher != nil {
-		load.Vocab = min(load.Vocab, r.teacher.Model.Info().Vocab)
+	for _, t := range r.teachers {
+		load.Vocab = min(load.Vocab, t.Model.Info().Vocab)
 	}
 	if r.cached != nil && r.student.model.Info().Task != model.Classification {
 		load.Vocab = min(load.Vocab, r.cached.Vocab())

@@ -61,7 +61,14 @@ func (r *run) timeStage(ctx context.Context, s *stage, batch *data.Batch, out io
 	}
 	fmt.Fprintf(out, "one micro-batch of %d rows: %s, %s tokens/s", batch.B, report.Duration(step), report.Count(int64(float64(batch.Attended())/step.Seconds())))
 	if s.objective.Teachers != nil {
-		teacher, err := timed(func() error { _, err := r.live.Hidden(ctx, batch); return err })
+		teacher, err := timed(func() error {
+			for _, t := range r.teachers {
+				if _, err := t.live.Hidden(ctx, batch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if err != nil {
 			return 0, err
 		}

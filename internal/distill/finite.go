@@ -30,7 +30,7 @@ func (r *run) finite(step int, norm float64, v stepValues, batch *data.Batch) er
 		find func() (string, float32)
 	}{
 		{"the student's %s holds %v", func() (string, float32) { return notFinite(flat, flat.Values) }},
-		{"the teacher's %s holds %v", r.brokenTeacher},
+		{"the %s holds %v", r.brokenTeacher},
 		{"the gradient of %s is %v", func() (string, float32) { return notFinite(flat, flat.Gradients) }},
 	} {
 		if name, x := suspect.find(); name != "" {
@@ -62,13 +62,19 @@ func notFinite(flat *model.Flat[float32], values []float32) (name string, x floa
 	return "", 0
 }
 
-// brokenTeacher finds the first of the teacher's weights that is NaN or infinite.
+// brokenTeacher finds the first weight of a teacher's that is NaN or infinite.
 func (r *run) brokenTeacher() (name string, x float32) {
-	if r.weights == nil {
-		return "", 0
+	for _, t := range r.teachers {
+		if name, x := broken(t.weights); name != "" {
+			return t.who + "'s " + name, x
+		}
 	}
-	for _, spec := range r.weights.Specs {
-		switch values := r.weights.Get(spec.Name).Value.Data().(type) {
+	return "", 0
+}
+
+func broken(weights *model.Store) (name string, x float32) {
+	for _, spec := range weights.Specs {
+		switch values := weights.Get(spec.Name).Value.Data().(type) {
 		case []float32:
 			for _, x := range values {
 				if !finite(float64(x)) {

@@ -92,7 +92,10 @@ func (f folder) examine(c *config.Config, o Options) error {
 
 // spare refuses to overwrite what the new run is made from.
 func (f folder) spare(c *config.Config) error {
-	inputs := []string{c.Teacher.Path, c.Teacher.Cache, c.Student.Path}
+	inputs := []string{c.Student.Path}
+	for _, t := range c.Teacher.All() {
+		inputs = append(inputs, t.Path, t.Cache)
+	}
 	for _, source := range append(slices.Clone(c.Data.Train), c.Data.Eval...) {
 		inputs = append(inputs, source.Path)
 	}

@@ -43,9 +43,26 @@ var goldenRuns = map[string]func(*config.Config){
 		c.Student.Path += "-wide"
 		c.Loss = []config.Loss{term("cross_entropy"), with(term("hidden_cosine"), func(l *config.Loss) { l.Layer = -1 })}
 	},
+	"two_teachers": both(twoTeachers, terms(
+		with(term("cross_entropy"), func(l *config.Loss) { l.Weight = config.Constant(0.5) }),
+		with(term("forward_kl"), func(l *config.Loss) { l.Weight, l.Temperature, l.T2Scaling = config.Constant(0.5), 2, true }),
+	)),
+	"a_loss_for_each": both(twoTeachers, terms(
+		with(term("forward_kl"), func(l *config.Loss) {
+			l.Teacher, l.Weight, l.Temperature, l.T2Scaling = "first", config.Constant(0.5), 2, true
+		}),
+		with(term("reverse_kl"), func(l *config.Loss) { l.Teacher, l.Weight = "second", config.Constant(0.25) }),
+	)),
 	"attention_mse": terms(term("cross_entropy"), term("attention_mse")),
 	"minilm":        terms(term("cross_entropy"), with(term("relation_kl"), func(l *config.Loss) { l.Relations, l.RelationHeads = []string{"qk", "vv"}, 2 })),
 	"minilm_v2":     terms(term("cross_entropy"), with(term("relation_kl"), func(l *config.Loss) { l.Relations, l.RelationHeads = []string{"qq", "kk", "vv"}, 2 })),
+}
+
+// twoTeachers puts another teacher beside the run's.
+func twoTeachers(c *config.Config) {
+	c.Teacher = config.Teacher{DType: "auto", List: []config.NamedTeacher{
+		{Name: "first", Weight: 3, Path: c.Teacher.Path, DType: "auto"}, {Name: "second", Weight: 1, Path: c.Student.Path + "-wide", DType: "auto"},
+	}}
 }
 
 func term(name string) config.Loss {

@@ -262,4 +262,4 @@ func unmarshal(t testing.TB, text []byte, v any) {
 	}
 }
 
-func speakerOf(r *run) teacher.Speaker { return teacher.Speaker{Teacher: r.live} }
+func speakerOf(r *run) teacher.Speaker { return teacher.Speaker{Teacher: r.single().live} }

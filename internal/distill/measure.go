@@ -23,9 +23,9 @@ import (
 
 // checkTeacher warns of a teacher that knows nothing of these documents: its nll on a few should lie below the entropy of single tokens, or of the classes.
 // A teacher with another head than the student's has nothing to say about what is predicted.
-func (r *run) checkTeacher(ctx context.Context) error {
+func (r *run) checkTeacher(ctx context.Context, t *tutor) error {
 	const rows = 8
-	info := r.teacher.Model.Info()
+	info := t.Model.Info()
 	if SameOutputs(info, r.student.model.Info()) != nil || info.Problem == "regression" {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (r *run) checkTeacher(ctx context.Context) error {
 		return err
 	}
 	term := &graph.Term{Loss: ce}
-	o := &objective.Objective{Model: r.teacher.Model, Weights: r.weights, Terms: []*graph.Term{term}, Arena: &r.arena}
+	o := &objective.Objective{Model: t.Model, Weights: t.weights, Terms: []*graph.Term{term}, Arena: &r.arena}
 	defer o.Close()
 	options := r.order
 	options.Truncate, options.Shuffle, options.Epochs = false, false, 1
@@ -50,22 +50,22 @@ func (r *run) checkTeacher(ctx context.Context) error {
 	for from := 0; from < batch.B; from += r.micro {
 		losses, err := o.Run(ctx, batch.Rows(from, min(from+r.micro, batch.B)))
 		if err != nil {
-			return fmt.Errorf("teacher: %w", err)
+			return fmt.Errorf("%s: %w", t.who, err)
 		}
 		nll += losses.Sum(0)
 	}
 	nll /= float64(max(1, batch.Labelled()))
 	entropy := labelEntropy(r.dataset)
-	if name, x := r.brokenTeacher(); math.IsNaN(nll) && name != "" {
-		return fmt.Errorf("teacher: %s holds %v: the model is broken", name, x)
+	if name, x := broken(t.weights); math.IsNaN(nll) && name != "" {
+		return fmt.Errorf("%s: %s holds %v: the model is broken", t.who, name, x)
 	}
 	label := "token"
 	if info.Task == model.Classification {
 		label = "class"
 	}
-	r.say("teacher: %.4f nats per %[3]s on the first %[2]d rows (single %[3]ss' entropy: %.4[4]f)", nll, batch.B, label, entropy)
+	r.say("%s: %.4f nats per %s on the first %d rows (single %[3]ss' entropy: %.4[5]f)", t.who, nll, label, batch.B, entropy)
 	if !(nll < entropy) {
-		r.say("warning: the teacher predicts these documents no better than %s frequencies do: is it the right tokenizer, template, or language?", label)
+		r.say("warning: the %s predicts these documents no better than %s frequencies do: is it the right tokenizer, template, or language?", t.who, label)
 	}
 	return nil
 }
@@ -134,12 +134,13 @@ func (r *run) write(s *session, name string, figures map[string]any) error {
 	}
 	c := r.config
 	card := checkpoint.Card{Name: "distilled " + r.student.model.Info().Type, BaseModel: r.student.base, Columns: []string{"figure", "value"}}
-	if r.teacher != nil {
-		card.Teacher, card.TeacherHash = c.Teacher.Path, s.TeacherHash
+	hashes := strings.Fields(s.TeacherHash)
+	for i, t := range r.teachers {
+		card.Teachers = append(card.Teachers, checkpoint.CardTeacher{Path: t.Path, Note: strings.TrimPrefix(r.share(t), ", "), Hash: hashes[i]})
 	}
 	if r.cached != nil {
 		h := r.cached.Reader.Header()
-		card.Teacher, card.TeacherHash = fmt.Sprintf("%s (kept on disk: %s)", h.Teacher.Path, h.Describe()), h.Teacher.Hash
+		card.Teachers = []checkpoint.CardTeacher{{Path: h.Teacher.Path, Note: "kept on disk: " + h.Describe(), Hash: h.Teacher.Hash}}
 	}
 	for _, f := range c.Data.Train {
 		card.Data = append(card.Data, f.Path)
@@ -176,6 +177,9 @@ func describeLoss(c config.Loss, t *graph.Term) string {
 		text = fmt.Sprintf("%g to %g (%s) × %s", c.Weight.From, c.Weight.To, c.Weight.Schedule, c.Name)
 	}
 	var settings []string
+	if c.Teacher != "" {
+		settings = append(settings, "of the teacher "+c.Teacher)
+	}
 	if t.Loss.Temperature && t.Loss.Params.Temperature != 1 {
 		settings = append(settings, fmt.Sprintf("temperature %g", c.Temperature))
 		if c.T2Scaling {

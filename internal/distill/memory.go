@@ -49,8 +49,8 @@ func (r *run) memory(intermediate int) []memoryPart {
 	}
 	documents := 8 * r.dataset.Tokens() // ids and source bytes
 	teacher := 0
-	if r.teacher != nil {
-		teacher = int(r.teacher.Bytes())
+	for _, t := range r.teachers {
+		teacher += int(t.Bytes())
 	}
 	return []memoryPart{
 		{"student's weights", weights}, {"gradients", weights}, {"optimizer's moments", moments}, {"teacher's files", teacher},

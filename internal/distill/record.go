@@ -22,7 +22,7 @@ func (r *run) record(ctx context.Context, w *signal.Writer) (err error) {
 	}
 	progress := report.NewCounter(r.log, "sequences", source.Len())
 	defer progress.Done()
-	c := &course{speaker: teacher.Speaker{Teacher: r.live}, w: w, length: r.config.Data.SequenceLength}
+	c := &course{speaker: teacher.Speaker{Teacher: r.single().live}, w: w, length: r.config.Data.SequenceLength}
 	defer func() { err = errors.Join(err, c.speaker.Close()) }()
 	for done := 1; ; done++ {
 		row, err := source.Next(1)

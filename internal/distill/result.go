@@ -15,18 +15,19 @@ import (
 
 // Result is what a finished run has measured and written.
 type Result struct {
-	Teacher       *Row // nil: there is none
-	Before, After Row  // the student
+	Teachers      []Row // live ones
+	Before, After Row   // the student
 	MeasuredOn    string
 	Steps         int
 	Best          *checkpoint.Best // nil: nothing was evaluated after step 0
 
-	TeacherModel, Model, BestModel string // folders
+	Model, BestModel string // folders
 }
 
 // Row is a model in the final table.
 type Row struct {
 	Name            string
+	Dir             string         // of a teacher
 	Figures         map[string]any // as eval.Result.JSON gives them
 	Parameters      int
 	Size            int64   // bytes on disk
@@ -47,23 +48,28 @@ func (r *run) result(ctx context.Context, s *session) (*Result, error) {
 	}
 	result.Before.Name, result.Before.Figures = "student before", s.Before
 	result.After.Name, result.After.Figures = "student after", s.Last
-	if r.teacher == nil {
-		return result, nil
+	for _, t := range r.teachers {
+		row, err := r.teacherRow(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		result.Teachers = append(result.Teachers, row)
 	}
-	result.TeacherModel = r.teacher.Dir
-	size, err := r.teacher.Size()
-	if err != nil {
-		return nil, err
-	}
-	result.Teacher = &Row{Name: "teacher", Parameters: r.weights.Count(), Size: size}
-	if SameOutputs(r.teacher.Model.Info(), r.student.model.Info()) != nil {
-		return result, nil
-	}
-	if alone, err = r.alone(ctx, r.teacher.Model, r.weights); err != nil {
-		return nil, err
-	}
-	result.Teacher.Figures, result.Teacher.TokensPerSecond = alone.JSON(), alone.TokensPerSecond
 	return result, nil
+}
+
+func (r *run) teacherRow(ctx context.Context, t *tutor) (Row, error) {
+	size, err := t.Size()
+	row := Row{Name: t.who, Dir: t.Dir, Parameters: t.weights.Count(), Size: size}
+	if err != nil || SameOutputs(t.Model.Info(), r.student.model.Info()) != nil {
+		return row, err
+	}
+	alone, err := r.alone(ctx, t.Model, t.weights)
+	if err != nil {
+		return row, err
+	}
+	row.Figures, row.TokensPerSecond = alone.JSON(), alone.TokensPerSecond
+	return row, nil
 }
 
 // alone measures a model without comparison: the speed is its own. Where the student has no head there is nothing to measure.
@@ -84,10 +90,7 @@ func (r *run) alone(ctx context.Context, m model.Model, weights nn.Weights) (*ev
 
 // Print writes the table and where the models are.
 func (r *Result) Print(w io.Writer) error {
-	rows := []Row{r.Before, r.After}
-	if r.Teacher != nil {
-		rows = []Row{*r.Teacher, r.Before, r.After}
-	}
+	rows := append(slices.Clone(r.Teachers), r.Before, r.After)
 	fmt.Fprintf(w, "\nOn %s:\n", r.MeasuredOn)
 	if err := Table(w, rows); err != nil {
 		return err

@@ -59,8 +59,8 @@ func (f folder) open(r *run, o Options) (_ *session, err error) {
 	if r.cached != nil {
 		s.TeacherHash = r.cached.Reader.Header().ID()
 	}
-	if r.teacher != nil {
-		if s.TeacherHash, err = r.teacher.Hash(); err != nil {
+	if len(r.teachers) > 0 {
+		if s.TeacherHash, err = r.teachersHash(); err != nil {
 			return nil, err
 		}
 	}

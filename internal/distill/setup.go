@@ -13,7 +13,6 @@ import (
 	"kdistill/internal/data"
 	"kdistill/internal/eval"
 	"kdistill/internal/graph"
-	"kdistill/internal/model"
 	"kdistill/internal/optim"
 	"kdistill/internal/report"
 	"kdistill/internal/teacher"
@@ -22,14 +21,11 @@ import (
 
 // run is everything that a training run needs, checked before the first step.
 type run struct {
-	config  *config.Config
-	student *student
-	teacher *checkpoint.Pretrained // nil: no loss needs one
-	weights *model.Store           // the teacher's
-	live    *teacher.Live
-	exact   *teacher.Live   // of evaluations: float32
-	cached  *teacher.Cached // in place of a live teacher; nil: none
-	arena   graph.Arena
+	config   *config.Config
+	student  *student
+	teachers []*tutor        // live ones
+	cached   *teacher.Cached // in place of a live teacher; nil: none
+	arena    graph.Arena
 
 	dataset       *data.Dataset
 	order         data.Options // of source
@@ -89,14 +85,8 @@ func (r *run) close() error {
 	if r.evaluator != nil {
 		errs = append(errs, r.evaluator.Close())
 	}
-	if r.live != nil {
-		errs = append(errs, r.live.Close())
-	}
-	if r.exact != r.live {
-		errs = append(errs, r.exact.Close())
-	}
-	if r.teacher != nil {
-		errs = append(errs, r.teacher.Close())
+	for _, t := range r.teachers {
+		errs = append(errs, t.close())
 	}
 	if r.cached != nil {
 		errs = append(errs, r.cached.Reader.Close())
@@ -120,22 +110,11 @@ func (r *run) openModels(ctx context.Context) error {
 		if base != nil {
 			defer base.Close() // it is not needed any more
 		}
-	} else if c.Teacher.Path != "" {
-		var err error
-		if r.teacher, err = checkpoint.OpenModel(c.Teacher.Path); err != nil {
-			return fmt.Errorf("teacher: %w", err)
-		}
-		r.weights, err = checkpoint.ReadFrozen(r.teacher, r.teacher.Model, c.Teacher.DType)
-		if err != nil {
-			return fmt.Errorf("teacher %s: %w", r.teacher.Dir, err)
-		}
-		r.live = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena, BF16: r.bf16()}
-		if r.exact = r.live; r.bf16() {
-			r.exact = &teacher.Live{Model: r.teacher.Model, Weights: r.weights, Arena: &r.arena}
-		}
+	} else if err := r.openTeachers(); err != nil {
+		return err
 	}
-	if r.teacher != nil {
-		base = r.teacher
+	if len(r.teachers) > 0 {
+		base = r.teachers[0].Pretrained
 	}
 	var err error
 	if r.student, err = newStudent(ctx, c, base); err != nil {
@@ -161,18 +140,14 @@ func (r *run) openModels(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.teacher != nil {
-		warning, err := SameTokens(Tokens{r.teacher.Model.Info().Vocab, r.teacher.Tokenizer}, Tokens{r.student.model.Info().Vocab, r.student.tokenizer})
-		if err != nil {
-			return err
-		}
-		if warning != "" {
-			r.say("warning: %s", warning)
-		}
+	if err := r.sameTeachers(); err != nil {
+		return err
 	}
 	who, positions := "student", r.student.model.Info().Positions
-	if r.teacher != nil && r.teacher.Model.Info().Positions < positions {
-		who, positions = "teacher", r.teacher.Model.Info().Positions
+	for _, t := range r.teachers {
+		if have := t.Model.Info().Positions; have < positions {
+			who, positions = t.who, have
+		}
 	}
 	if c.Data.SequenceLength > positions {
 		return &config.Error{Problems: []string{fmt.Sprintf("data.sequence_length: have %d, the %s has %d positions", c.Data.SequenceLength, who, positions)}}
@@ -259,9 +234,9 @@ func (r *run) microBatch() (int, error) {
 func (r *run) describe() {
 	info, stats := r.student.model.Info(), r.source.Stats()
 	r.say("student: %s, %d layers, width %d, %s parameters", info.Type, info.Layers, info.Width, report.Count(int64(r.student.count())))
-	if r.teacher != nil {
-		t := r.teacher.Model.Info()
-		r.say("teacher: %s, %d layers, width %d, %s parameters", t.Type, t.Layers, t.Width, report.Count(int64(r.weights.Count())))
+	for _, t := range r.teachers {
+		info := t.Model.Info()
+		r.say("%s: %s, %d layers, width %d, %s parameters%s", t.who, info.Type, info.Layers, info.Width, report.Count(int64(t.weights.Count())), r.share(t))
 	}
 	if r.cached != nil {
 		h := r.cached.Reader.Header()

@@ -34,13 +34,14 @@ func (r *run) makeStages() error {
 			if err == nil {
 				err = lossKeys(t, l.Rows)
 			}
-			if err == nil && l.Teacher && r.config.Teacher.Path == "" && r.config.Teacher.Cache == "" {
-				err = fmt.Errorf("loss %s compares with a teacher: set teacher.path", t.Name)
+			teacher := 0
+			if err == nil {
+				teacher, err = r.hears(t, l)
 			}
 			if err != nil {
 				return s.wrong(err)
 			}
-			s.terms = append(s.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, First: t.Tokens == "first"})
+			s.terms = append(s.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, First: t.Tokens == "first", Teacher: teacher})
 		}
 		r.stages = append(r.stages, s)
 	}
@@ -100,7 +101,7 @@ func (r *run) makeFeatures() error {
 			if err != nil {
 				return err
 			}
-			teacher, err := sideOf(r.teacher.Model)
+			teacher, err := sideOf(r.heard(s.terms[i])[0].Model)
 			if err != nil {
 				return err
 			}
@@ -133,7 +134,7 @@ func (r *run) planStages() error {
 		case r.cached != nil:
 			s.objective.Recorded = r.cached
 		default:
-			s.objective.Teachers = objective.Alone(r.live)
+			s.objective.Teachers = r.weighted()
 		}
 		var err error
 		if s.schedule, err = optim.NewSchedule(scheduleOptions(s.Schedule, s.Steps)); err != nil {

@@ -87,7 +87,7 @@ func makeStudent(ctx context.Context, c *config.Config, teacher *checkpoint.Pret
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	if teacher != nil {
-		s.tokenizer, s.files, s.base = teacher.Tokenizer, teacher.TokenizerFiles(), c.Teacher.Path
+		s.tokenizer, s.files, s.base = teacher.Tokenizer, teacher.TokenizerFiles(), c.Teacher.Base()
 	}
 	return s, nil
 }

@@ -12,7 +12,6 @@ import (
 	"kdistill/internal/eval"
 	"kdistill/internal/loss"
 	"kdistill/internal/model"
-	"kdistill/internal/objective"
 )
 
 // withTask makes a student, its weights not yet there, of a config.json, with the task that the configuration wants.
@@ -108,8 +107,10 @@ func (r *run) checkTasks() error {
 		if !l.Teacher {
 			continue
 		}
-		if err := SameOutputs(r.spoken(), student); err != nil {
-			return fmt.Errorf("loss %s: %w", t.Label(), err)
+		for _, teacher := range r.spoken(term) {
+			if err := SameOutputs(teacher, student); err != nil {
+				return fmt.Errorf("loss %s: %w", t.Label(), err)
+			}
 		}
 	}
 	return nil
@@ -129,15 +130,6 @@ func SameOutputs(teacher, student model.Info) error {
 			strings.Join(teacher.Labels, ", "), strings.Join(student.Labels, ", "))
 	}
 	return nil
-}
-
-// compared is the teacher that evaluations compare the student with; nil: there is none that could be.
-func (r *run) compared() []objective.Weighted {
-	info := r.student.model.Info()
-	if r.live == nil || SameOutputs(r.teacher.Model.Info(), info) != nil || len(eval.Available(info, true)) == len(eval.Available(info, false)) {
-		return nil
-	}
-	return objective.Alone(r.exact)
 }
 
 // bestMetric is train.best_metric; a regression has an mse in place of the nll.
