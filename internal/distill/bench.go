@@ -53,7 +53,7 @@ func NewBench(ctx context.Context, c *config.Config, o Options) (*Bench, error) 
 			names = append(names, s.Name)
 		}
 		if at = slices.Index(names, o.Stage); at < 0 {
-			return nil, suggest.Unknown("stage", o.Stage, names)
+			return nil, &config.Error{Problems: []string{suggest.Unknown("stage", o.Stage, names).Error()}}
 		}
 	}
 	r, err := prepare(ctx, c, o.Log)

@@ -38,6 +38,13 @@ func TestCachedIsLive(t *testing.T) {
 		"logits": func(c *config.Config) {
 			c.Loss = append(only("logit_mse"), term("adaptive_kl"), term("total_variation"))
 		},
+		"stages": func(c *config.Config) {
+			c.Stages = []config.Stage{
+				{Name: "a", Loss: only("cross_entropy"), Steps: 2, LR: 0.01, Schedule: c.Train.Schedule},
+				{Name: "b", Loss: append(c.Loss, term("reverse_kl")), Steps: 4, LR: 0.02, Schedule: c.Train.Schedule},
+			}
+			c.Loss, c.Train.Steps = nil, 0
+		},
 		"larger student's": func(c *config.Config) { c.Student.Path = widerStudent(t) },
 		"smaller student's": func(c *config.Config) {
 			c.Teacher.Path = modelFolder(t, "teacher", func(c map[string]any) { c["vocab_size"] = 70 }, func(name string, shape []int, values []float32) ([]int, []float32) {
@@ -52,7 +59,7 @@ func TestCachedIsLive(t *testing.T) {
 			c := cacheConfig(t)
 			c.Cache.TopK, c.Cache.Bits = config.AllIDs, 32
 			change(c)
-			if c.Loss[0].Name == "logit_mse" {
+			if name == "logits" {
 				c.Train.Optimizer.LR = 1e-3
 			}
 			want := train(t, c, Options{})

@@ -51,7 +51,7 @@ func tensorsOf(t testing.TB, dir, file string) map[string][]float32 {
 	return all
 }
 
-// TestGoldenStages repeats torch's steps in stages, and with losses on attention alone, in micro-batches of any size: torch took whole batches.
+// TestGoldenStages repeats torch's steps in stages, and with losses on attention alone, whole and in micro-batches of 3, 3 and 2 rows: torch took whole batches.
 func TestGoldenStages(t *testing.T) {
 	var runs map[string]struct {
 		goldenRun
@@ -60,7 +60,7 @@ func TestGoldenStages(t *testing.T) {
 	}
 	unmarshal(t, read(t, testutil.Testdata(t, "golden/stages.json")), &runs)
 	for name, want := range runs {
-		for _, rows := range []config.MicroBatch{8, 3, 1} {
+		for _, rows := range []config.MicroBatch{8, 3} {
 			t.Run(fmt.Sprintf("%s/%d", name, rows), func(t *testing.T) {
 				yaml := filepath.Join(t.TempDir(), "run.yaml")
 				write(t, yaml, []byte("teacher: {path: t}\nstudent: {path: s}\ndata: {train: [{path: x}]}\noutput: {dir: o}\nstages: "+string(want.Stages)+"\n"))
