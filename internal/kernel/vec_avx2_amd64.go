@@ -107,7 +107,7 @@ func blendRatioAVX2(dst []float32, q []float32, p []float32, z []float32, y []fl
 // mixtureAVX2 is mixturePortable for float32.
 //
 //go:noescape
-func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, later []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
 
 // squaredDeviationAVX2 is squaredDeviationPortable for float32.
 //

@@ -2316,35 +2316,37 @@ done91:
 	VZEROUPPER
 	RET
 
-// func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
-// Requires: AVX, FMA3, SSE
-TEXT ·mixtureAVX2(SB), NOSPLIT, $0-152
+// func mixtureAVX2(dst []float32, q []float32, t []float32, z []float32, y []float32, later []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+// Requires: AVX, FMA3, MMX+, SSE
+TEXT ·mixtureAVX2(SB), NOSPLIT, $0-176
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         q_base+24(FP), CX
 	MOVQ         t_base+48(FP), DX
 	MOVQ         z_base+72(FP), BX
 	MOVQ         y_base+96(FP), SI
 	MOVQ         dst_len+8(FP), DI
-	VBROADCASTSS weightQ+120(FP), Y0
-	VBROADCASTSS weightP+124(FP), Y1
-	VBROADCASTSS scale+128(FP), Y3
-	VBROADCASTSS shift+132(FP), Y4
-	VBROADCASTSS restQ+136(FP), Y5
-	VBROADCASTSS restP+140(FP), Y6
+	MOVQ         later_base+120(FP), R8
+	VBROADCASTSS weightQ+144(FP), Y0
+	VBROADCASTSS weightP+148(FP), Y1
+	VBROADCASTSS scale+152(FP), Y3
+	VBROADCASTSS shift+156(FP), Y4
+	VBROADCASTSS restQ+160(FP), Y5
+	VBROADCASTSS restP+164(FP), Y6
 	VXORPS       Y7, Y7, Y7
 	VXORPS       Y8, Y8, Y8
 	VXORPS       Y2, Y2, Y2
-	XORQ         R8, R8
+	XORQ         R9, R9
 	SUBQ         $+8, DI
 	JLT          end98
 
 loop97:
-	VMOVUPS     (CX)(R8*4), Y9
+	PREFETCHT0  (R8)(R9*4)
+	VMOVUPS     (CX)(R9*4), Y9
 	VMULPS      Y0, Y9, Y9
-	VMOVUPS     (DX)(R8*4), Y10
+	VMOVUPS     (DX)(R9*4), Y10
 	VMULPS      Y1, Y10, Y10
-	VMOVUPS     (BX)(R8*4), Y11
-	VMOVUPS     (SI)(R8*4), Y12
+	VMOVUPS     (BX)(R9*4), Y11
+	VMOVUPS     (SI)(R9*4), Y12
 	VSUBPS      Y12, Y11, Y11
 	VFMSUB213PS Y4, Y3, Y11
 	VMINPS      Y10, Y9, Y12
@@ -2371,13 +2373,13 @@ loop97:
 	VCMPPS      $0x04, Y7, Y9, Y12
 	VANDPS      Y13, Y12, Y12
 	VMULPS      Y12, Y9, Y9
-	VMOVUPS     Y9, (AX)(R8*4)
+	VMOVUPS     Y9, (AX)(R9*4)
 	VADDPS      Y9, Y8, Y8
 	VCMPPS      $0x04, Y7, Y10, Y9
 	VANDPS      Y11, Y9, Y9
 	VMULPS      Y9, Y10, Y9
 	VADDPS      Y9, Y2, Y2
-	ADDQ        $+8, R8
+	ADDQ        $+8, R9
 	SUBQ        $+8, DI
 	JGE         loop97
 
@@ -2385,16 +2387,17 @@ end98:
 	ADDQ        $+8, DI
 	TESTQ       DI, DI
 	JE          done96
-	LEAQ        masks<>+32(SB), R9
+	LEAQ        masks<>+32(SB), R10
 	SHLQ        $0x02, DI
-	SUBQ        DI, R9
-	VMOVUPS     (R9), Y9
-	VMASKMOVPS  (CX)(R8*4), Y9, Y10
+	SUBQ        DI, R10
+	VMOVUPS     (R10), Y9
+	PREFETCHT0  (R8)(R9*4)
+	VMASKMOVPS  (CX)(R9*4), Y9, Y10
 	VMULPS      Y0, Y10, Y0
-	VMASKMOVPS  (DX)(R8*4), Y9, Y10
+	VMASKMOVPS  (DX)(R9*4), Y9, Y10
 	VMULPS      Y1, Y10, Y1
-	VMASKMOVPS  (BX)(R8*4), Y9, Y10
-	VMASKMOVPS  (SI)(R8*4), Y9, Y11
+	VMASKMOVPS  (BX)(R9*4), Y9, Y10
+	VMASKMOVPS  (SI)(R9*4), Y9, Y11
 	VSUBPS      Y11, Y10, Y10
 	VFMSUB213PS Y4, Y3, Y10
 	VMINPS      Y1, Y0, Y3
@@ -2421,7 +2424,7 @@ end98:
 	VCMPPS      $0x04, Y7, Y0, Y5
 	VANDPS      Y4, Y5, Y4
 	VMULPS      Y4, Y0, Y0
-	VMASKMOVPS  Y0, Y9, (AX)(R8*4)
+	VMASKMOVPS  Y0, Y9, (AX)(R9*4)
 	VANDPS      Y0, Y9, Y0
 	VADDPS      Y0, Y8, Y8
 	VCMPPS      $0x04, Y7, Y1, Y0
@@ -2438,7 +2441,7 @@ done96:
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0x01, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, s+144(FP)
+	MOVSS        X0, s+168(FP)
 	VMOVAPS      Y2, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
@@ -2446,7 +2449,7 @@ done96:
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0x01, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, p+148(FP)
+	MOVSS        X0, p+172(FP)
 	VZEROUPPER
 	RET
 

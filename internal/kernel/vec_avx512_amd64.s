@@ -2349,21 +2349,22 @@ done91:
 	VZEROUPPER
 	RET
 
-// func mixtureAVX512(dst []float32, q []float32, t []float32, z []float32, y []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
-// Requires: AVX, AVX512F, SSE
-TEXT ·mixtureAVX512(SB), NOSPLIT, $0-152
+// func mixtureAVX512(dst []float32, q []float32, t []float32, z []float32, y []float32, later []float32, weightQ float32, weightP float32, scale float32, shift float32, restQ float32, restP float32) (s float32, p float32)
+// Requires: AVX, AVX512F, MMX+, SSE
+TEXT ·mixtureAVX512(SB), NOSPLIT, $0-176
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         q_base+24(FP), CX
 	MOVQ         t_base+48(FP), DX
 	MOVQ         z_base+72(FP), BX
 	MOVQ         y_base+96(FP), SI
 	MOVQ         dst_len+8(FP), DI
-	VBROADCASTSS weightQ+120(FP), Z0
-	VBROADCASTSS weightP+124(FP), Z1
-	VBROADCASTSS scale+128(FP), Z3
-	VBROADCASTSS shift+132(FP), Z4
-	VBROADCASTSS restQ+136(FP), Z5
-	VBROADCASTSS restP+140(FP), Z6
+	MOVQ         later_base+120(FP), R8
+	VBROADCASTSS weightQ+144(FP), Z0
+	VBROADCASTSS weightP+148(FP), Z1
+	VBROADCASTSS scale+152(FP), Z3
+	VBROADCASTSS shift+156(FP), Z4
+	VBROADCASTSS restQ+160(FP), Z5
+	VBROADCASTSS restP+164(FP), Z6
 	VMOVUPS      c40000000<>+0(SB), Z7
 	VMOVUPS      c3e9045e8<>+0(SB), Z8
 	VMOVUPS      c3e8f2886<>+0(SB), Z9
@@ -2373,17 +2374,18 @@ TEXT ·mixtureAVX512(SB), NOSPLIT, $0-152
 	VMOVUPS      c02081cea<>+0(SB), Z13
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z2, Z2, Z2
-	XORQ         R8, R8
+	XORQ         R9, R9
 	SUBQ         $+16, DI
 	JLT          end98
 
 loop97:
-	VMOVUPS     (CX)(R8*4), Z15
+	PREFETCHT0  (R8)(R9*4)
+	VMOVUPS     (CX)(R9*4), Z15
 	VMULPS      Z0, Z15, Z15
-	VMOVUPS     (DX)(R8*4), Z16
+	VMOVUPS     (DX)(R9*4), Z16
 	VMULPS      Z1, Z16, Z16
-	VMOVUPS     (BX)(R8*4), Z17
-	VMOVUPS     (SI)(R8*4), Z18
+	VMOVUPS     (BX)(R9*4), Z17
+	VMOVUPS     (SI)(R9*4), Z18
 	VSUBPS      Z18, Z17, Z17
 	VFMSUB213PS Z4, Z3, Z17
 	VMINPS      Z16, Z15, Z18
@@ -2409,12 +2411,12 @@ loop97:
 	VSUBPS      Z17, Z18, Z17
 	VCMPPS      $0x04, Z12, Z15, K1
 	VMULPS.Z    Z19, Z15, K1, Z15
-	VMOVUPS     Z15, (AX)(R8*4)
+	VMOVUPS     Z15, (AX)(R9*4)
 	VADDPS      Z15, Z14, Z14
 	VCMPPS      $0x04, Z12, Z16, K1
 	VMULPS.Z    Z17, Z16, K1, Z15
 	VADDPS      Z15, Z2, Z2
-	ADDQ        $+16, R8
+	ADDQ        $+16, R9
 	SUBQ        $+16, DI
 	JGE         loop97
 
@@ -2422,14 +2424,15 @@ end98:
 	ADDQ        $+16, DI
 	TESTQ       DI, DI
 	JE          done96
-	LEAQ        masks<>+0(SB), R9
-	KMOVW       (R9)(DI*2), K1
-	VMOVUPS.Z   (CX)(R8*4), K1, Z15
+	LEAQ        masks<>+0(SB), R10
+	KMOVW       (R10)(DI*2), K1
+	PREFETCHT0  (R8)(R9*4)
+	VMOVUPS.Z   (CX)(R9*4), K1, Z15
 	VMULPS      Z0, Z15, Z0
-	VMOVUPS.Z   (DX)(R8*4), K1, Z15
+	VMOVUPS.Z   (DX)(R9*4), K1, Z15
 	VMULPS      Z1, Z15, Z1
-	VMOVUPS.Z   (BX)(R8*4), K1, Z15
-	VMOVUPS.Z   (SI)(R8*4), K1, Z16
+	VMOVUPS.Z   (BX)(R9*4), K1, Z15
+	VMOVUPS.Z   (SI)(R9*4), K1, Z16
 	VSUBPS      Z16, Z15, Z15
 	VFMSUB213PS Z4, Z3, Z15
 	VMINPS      Z1, Z0, Z3
@@ -2455,7 +2458,7 @@ end98:
 	VSUBPS      Z5, Z3, Z3
 	VCMPPS      $0x04, Z12, Z0, K2
 	VMULPS.Z    Z4, Z0, K2, Z0
-	VMOVUPS     Z0, K1, (AX)(R8*4)
+	VMOVUPS     Z0, K1, (AX)(R9*4)
 	VMOVAPS.Z   Z0, K1, Z0
 	VADDPS      Z0, Z14, Z14
 	VCMPPS      $0x04, Z12, Z1, K2
@@ -2473,7 +2476,7 @@ done96:
 	VADDPS        X1, X0, X0
 	VPERMILPS     $0x01, X0, X1
 	VADDPS        X1, X0, X0
-	MOVSS         X0, s+144(FP)
+	MOVSS         X0, s+168(FP)
 	VMOVAPS       Z2, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPS        Y1, Y0, Y0
@@ -2483,7 +2486,7 @@ done96:
 	VADDPS        X1, X0, X0
 	VPERMILPS     $0x01, X0, X1
 	VADDPS        X1, X0, X0
-	MOVSS         X0, p+148(FP)
+	MOVSS         X0, p+172(FP)
 	VZEROUPPER
 	RET
 

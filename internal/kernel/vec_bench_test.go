@@ -31,7 +31,7 @@ func BenchmarkVec(b *testing.B) {
 		{"ExpectationDiff", 3, func(r [][]float32) { ExpectationDiff(r[0], r[1], r[2], 0.5) }},
 		{"Blend", 3, func(r [][]float32) { Blend(r[0], r[1], r[2], 0.5, 0.25) }},
 		{"BlendRatio", 5, func(r [][]float32) { BlendRatio(r[0], r[1], r[2], r[3], r[4], 0, 0.5, 0.25, 1) }},
-		{"Mixture", 5, func(r [][]float32) { Mixture(r[0], r[1], r[2], r[3], r[4], 0.5, 0.5, 1, 0, 0.7, 0.7) }},
+		{"Mixture", 5, func(r [][]float32) { Mixture(r[0], r[1], r[2], r[3], r[4], r[4], 0.5, 0.5, 1, 0, 0.7, 0.7) }},
 		{"silu", 2, func(r [][]float32) { silu(r[0], r[1], 1) }},
 		{"swiglu", 3, func(r [][]float32) { swiglu(r[0], r[1], r[2]) }},
 		{"swigluBackward", 5, func(r [][]float32) { swigluBackward(r[0], r[1], r[2], r[3], r[4]) }},

@@ -226,16 +226,16 @@ func blendRatio[F Float](dst, q, p, z, y []F, center, a, b, c F) {
 	}
 }
 
-func mixture[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
+func mixture[F Float](dst, q, t, z, y, later []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
 	switch pathOf[F]() {
 	case avx512:
-		s, p := mixtureAVX512(f32(dst), f32(q), f32(t), f32(z), f32(y), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
+		s, p := mixtureAVX512(f32(dst), f32(q), f32(t), f32(z), f32(y), f32(later), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
 		return F(s), F(p)
 	case avx2:
-		s, p := mixtureAVX2(f32(dst), f32(q), f32(t), f32(z), f32(y), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
+		s, p := mixtureAVX2(f32(dst), f32(q), f32(t), f32(z), f32(y), f32(later), float32(weightQ), float32(weightP), float32(scale), float32(shift), float32(restQ), float32(restP))
 		return F(s), F(p)
 	default:
-		return mixturePortable(dst, q, t, z, y, weightQ, weightP, scale, shift, restQ, restP)
+		return mixturePortable(dst, q, t, z, y, later, weightQ, weightP, scale, shift, restQ, restP)
 	}
 }
 

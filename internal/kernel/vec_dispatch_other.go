@@ -62,8 +62,8 @@ func blendRatio[F Float](dst, q, p, z, y []F, center, a, b, c F) {
 	blendRatioPortable(dst, q, p, z, y, center, a, b, c)
 }
 
-func mixture[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
-	return mixturePortable(dst, q, t, z, y, weightQ, weightP, scale, shift, restQ, restP)
+func mixture[F Float](dst, q, t, z, y, later []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
+	return mixturePortable(dst, q, t, z, y, later, weightQ, weightP, scale, shift, restQ, restP)
 }
 
 func squaredDeviation[F Float](x []F, m F) F { return squaredDeviationPortable(x, m) }

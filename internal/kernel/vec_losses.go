@@ -30,10 +30,10 @@ func BlendRatio[F Float](dst, q, p, z, y []F, center, a, b, c F) {
 
 // Mixture takes two distributions q and p times their shares of a mixture m = share·q + (1 − share)·p: Q = weightQ·q and P = weightP·p, with
 // log(Q/P) = scale·(z − y) − shift. It sets dst = Q·(log(Q/m) + restQ) and returns the sum of that and Σ P·(log(P/m) + restP).
-// It takes no logarithm of a sum of probabilities. dst may be q or p.
-func Mixture[F Float](dst, q, p, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (student, teacher F) {
+// It takes no logarithm of a sum of probabilities. dst may be q or p. later is what the caller is going to write next: it comes from memory meanwhile.
+func Mixture[F Float](dst, q, p, z, y, later []F, weightQ, weightP, scale, shift, restQ, restP F) (student, teacher F) {
 	n := len(dst)
-	return mixture(dst, q[:n], p[:n], z[:n], y[:n], weightQ, weightP, scale, shift, restQ, restP)
+	return mixture(dst, q[:n], p[:n], z[:n], y[:n], later[:n], weightQ, weightP, scale, shift, restQ, restP)
 }
 
 func exp2ShiftPortable[F Float](dst, src []F, scale, shift F) (s, p F) {
@@ -81,7 +81,7 @@ func blendRatioPortable[F Float](dst, q, p, z, y []F, center, a, b, c F) {
 	}
 }
 
-func mixturePortable[F Float](dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
+func mixturePortable[F Float](dst, q, t, z, y, later []F, weightQ, weightP, scale, shift, restQ, restP F) (s, p F) {
 	var sumQ, sumP float64
 	for i := range dst {
 		student, teacher := weightQ*q[i], weightP*t[i]

@@ -65,7 +65,7 @@ var twins = []twin{
 				}
 			}
 		}
-		q, p := mixture(s[0], s[1], s[2], s[3], s[4], float32(math.Abs(float64(k[0]))), float32(math.Abs(float64(k[1]))), k[2], k[3], k[4], k[5])
+		q, p := mixture(s[0], s[1], s[2], s[3], s[4], s[3], float32(math.Abs(float64(k[0]))), float32(math.Abs(float64(k[1]))), k[2], k[3], k[4], k[5])
 		return []float32{q, p}
 	}},
 

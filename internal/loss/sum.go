@@ -156,7 +156,11 @@ func (s *Sum[F]) group(g *group, w *sumWork[F], values []float64, grad []F, add 
 	ofMixture := 0.0
 	if i := g.mixture; i >= 0 {
 		l := s.losses[i]
-		student, value := e.mixture(l.form.mixture, w, z, y)
+		later := z
+		if grad != nil {
+			later = grad
+		}
+		student, value := e.mixture(l.form.mixture, w, z, y, later)
 		values[i] = l.factor() * value
 		if grad != nil {
 			ofMixture = l.factor() * scales[i] / g.temperature
@@ -221,15 +225,15 @@ func (s *Sum[F]) close(g *group, e *evaluation[F], values, scales []float64, lab
 }
 
 // mixture evaluates generalized_jsd. It leaves Q_i·log(q_i/m_i), Q = (1 − β)·q, in w.p and returns the sum of that and the value:
-// the gradient is Q_i·log(q_i/m_i) − q_i·Σ_j Q_j·log(q_j/m_j).
-func (e *evaluation[F]) mixture(beta float64, w *sumWork[F], z, y []F) (student, value float64) {
+// the gradient, which is going to be written to later, is Q_i·log(q_i/m_i) − q_i·Σ_j Q_j·log(q_j/m_j).
+func (e *evaluation[F]) mixture(beta float64, w *sumWork[F], z, y, later []F) (student, value float64) {
 	restQ, restP := -math.Log1p(-beta), -math.Log(beta)
 	shift := e.logZ - e.logY + restQ - restP
 	teacher := 0.0
 	for b := range blocks(len(z)) {
 		from, to := span(b, len(z))
 		p := w.p[from:to]
-		ofStudent, ofTeacher := kernel.Mixture(p, w.q[from:to], p, z[from:to], y[from:to],
+		ofStudent, ofTeacher := kernel.Mixture(p, w.q[from:to], p, z[from:to], y[from:to], later[from:to],
 			F((1-beta)*e.z.factor(w.refQ[b])), F(beta*e.y.factor(w.refP[b])), F(e.unit()), F(shift), F(restQ), F(restP))
 		student += float64(ofStudent)
 		teacher += float64(ofTeacher)

@@ -65,12 +65,14 @@ var lossKernels = []kernel{
 		})
 		g.ret()
 	}},
-	{"mixture", "dst, q, t, z, y []F, weightQ, weightP, scale, shift, restQ, restP F", "(s, p F)", func(g *gen) {
+	{"mixture", "dst, q, t, z, y, later []F, weightQ, weightP, scale, shift, restQ, restP F", "(s, p F)", func(g *gen) {
 		dst, q, t, z, y, n := g.slice("dst"), g.slice("q"), g.slice("t"), g.slice("z"), g.slice("y"), g.length("dst")
+		later := g.slice("later")
 		weightQ, weightP, scale, shift := g.scalar("weightQ"), g.scalar("weightP"), g.scalar("scale"), g.scalar("shift")
 		restQ, restP := g.scalar("restQ"), g.scalar("restP")
 		log1p, zero, smallest, s, p := g.log1pRatio(), g.zero(), g.constant(1e-37), g.sums(1), g.sums(1)
 		g.loop(n, 1, func(int) {
+			g.PREFETCHT0(g.at(later))
 			student, teacher := g.mul(g.load(q), weightQ), g.mul(g.load(t), weightP)
 			d := g.sub(g.load(z), g.load(y)) // of two -Inf it is NaN, but then both probabilities are 0
 			g.mulSub(d, scale, shift)
