@@ -217,85 +217,32 @@ func pairAlong() {
 // pairColumns makes pairs along the rows of a B that is stored [n, k], and transposes 16×16 blocks of pairs.
 func pairColumns(bf16 bool) {
 	name, element, size := packName("pairColumns", avx512, bf16)
-	TEXT(name, NOSPLIT, "func(dst *float32, src *"+element+", ld, k, n, row int)")
-	Doc(name+" makes pairs of neighbours in n rows of k elements, ld bytes apart, and transposes them into rows of n columns, row bytes apart.",
-		"n is rounded up to a multiple of 16, k to one of 32, with zeros.")
-	Pragma("noescape")
-	dst := Load(Param("dst"), GP64())
-	src := Load(Param("src"), GP64())
-	ld := Load(Param("ld"), GP64())
-	n := Load(Param("n"), GP64())
-	row := Load(Param("row"), GP64())
-	ld3, row3 := GP64(), GP64()
-	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
-	LEAQ(Mem{Base: row, Index: row, Scale: 2}, row3)
-
-	Label("rows")
-	k := Load(Param("k"), GP64())
-	from, to := GP64(), GP64()
-	MOVQ(src, from)
-	MOVQ(dst, to)
-
-	Label("block")
-	low, high := tailMask512(k, 0), tailMask512(k, 16)
-	if bf16 {
-		KUNPCKWD(low, high, low) // of all 32 elements
-	}
-	p := []reg.GPVirtual{GP64(), GP64(), GP64(), GP64()}
-	everyFourth(from, ld, p)
-	rows, spare := avx512.v[:16], avx512.v[16:]
-	load := func(i int) {
-		m := nextRows(p[i/4], ld, ld3, i%4)
-		prefetchAhead(m, 6)
-		if !bf16 {
+	var low, high reg.Register
+	columns{
+		isa: avx512, name: name, element: element, elements: 32, bytes: U32(32 * size),
+		doc: []string{name + " makes pairs of neighbours in n rows of k elements, ld bytes apart, and transposes them into rows of n columns, row bytes apart.",
+			"n is rounded up to a multiple of 16, k to one of 32, with zeros."},
+		begin: func(k reg.Register) {
+			low, high = tailMask512(k, 0), tailMask512(k, 16)
+			if bf16 {
+				KUNPCKWD(low, high, low) // of all 32 elements
+			}
+		},
+		load: func(m Mem, v reg.VecPhysical) {
+			prefetchAhead(m, 6)
+			if bf16 {
+				VMOVDQU16_Z(m, low, v)
+				return
+			}
 			prefetchAhead(m, 7)
-		}
-		if bf16 {
-			VMOVDQU16_Z(m, low, rows[i])
-		} else {
-			next := m
+			next, spare := m, avx512.v[16:]
 			next.Disp += 16 * size
 			VMOVUPS_Z(m, low, spare[0])
 			VMOVUPS_Z(next, high, spare[1])
-			roundPair(spare[0], spare[1], rows[i])
-		}
-	}
-	CMPQ(n, U8(16))
-	JL(LabelRef("partial"))
-	for i := range rows {
-		load(i)
-	}
-	JMP(LabelRef("loaded"))
-	Label("partial")
-	for i := range rows {
-		VPXORD(rows[i], rows[i], rows[i])
-	}
-	for i := range rows {
-		CMPQ(n, U8(i))
-		JLE(LabelRef("loaded"))
-		load(i)
-	}
-	Label("loaded")
-	for i := range rows {
-		VPROLD(U8(16), rows[i], rows[i])
-	}
-	transpose16(rows, spare)
-	everyFourth(to, row, p)
-	for i, v := range rows {
-		VMOVUPS(v, nextRows(p[i/4], row, row3, i%4))
-	}
-	ADDQ(U32(32*size), from)
-	LEAQ(Mem{Base: p[3], Index: row, Scale: 4}, to)
-	SUBQ(U8(32), k)
-	JG(LabelRef("block"))
-
-	LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
-	LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
-	ADDQ(U8(64), dst)
-	SUBQ(U8(16), n)
-	JG(LabelRef("rows"))
-	VZEROUPPER()
-	RET()
+			roundPair(spare[0], spare[1], v)
+		},
+		finish: func(v reg.VecPhysical) { VPROLD(U8(16), v, v) },
+	}.emit()
 }
 
 // roundInPlace emits the rounding of float32 to bfloat16, for processors that have none.

@@ -137,13 +137,23 @@ func transpose8(rows, spare []reg.VecPhysical) {
 	}
 }
 
-// packColumns512 transposes 16×16 blocks.
-func packColumns512(bf16 bool) {
-	s := avx512
-	name, element, size := packName("packColumns", s, bf16)
-	TEXT(name, NOSPLIT, "func(dst *float32, src *"+element+", ld, k, n, row int)")
-	Doc(name+" transposes n rows of k elements, ld bytes apart, into k rows of n columns, row bytes apart.",
-		"k and n are rounded up to multiples of 16, with zeros.")
+// columns is a function that transposes rows into columns, block by block: s.lanes rows of some elements that become 32 bits each.
+type columns struct {
+	isa
+	name, element string
+	doc           []string
+	elements      int // of a row in a block
+	bytes         Op  // the same in bytes
+	// begin is called at each block, with the number of elements that are left; load loads what a row has of it; finish is called with each row.
+	begin  func(k reg.Register)
+	load   func(m Mem, v reg.VecPhysical)
+	finish func(v reg.VecPhysical)
+}
+
+// emit emits the function.
+func (c columns) emit() {
+	TEXT(c.name, NOSPLIT, "func(dst *float32, src *"+c.element+", ld, k, n, row int)")
+	Doc(c.doc...)
 	Pragma("noescape")
 	dst := Load(Param("dst"), GP64())
 	src := Load(Param("src"), GP64())
@@ -161,57 +171,103 @@ func packColumns512(bf16 bool) {
 	MOVQ(dst, to)
 
 	Label("block")
-	mask := tailMask512(k, 0)
-	p := []reg.GPVirtual{GP64(), GP64(), GP64(), GP64()}
+	c.begin(k)
+	p := make([]reg.GPVirtual, c.lanes/4)
+	for i := range p {
+		p[i] = GP64()
+	}
 	everyFourth(from, ld, p)
-	rows, spare := s.v[:16], s.v[16:]
-	load := func(i int) {
-		m := nextRows(p[i/4], ld, ld3, i%4)
-		prefetchAhead(m, 4)
-		if bf16 {
-			VPMOVZXWD_Z(m, mask, rows[i])
-		} else {
-			VMOVUPS_Z(m, mask, rows[i])
-		}
+	rows, spare := c.v[:c.lanes], c.v[c.lanes:]
+	load := func(i int) { c.load(nextRows(p[i/4], ld, ld3, i%4), rows[i]) }
+	if c.lanes == 16 {
+		CMPQ(n, U8(16))
+		JL(LabelRef("partial"))
 	}
-	CMPQ(n, U8(16))
-	JL(LabelRef("partial"))
 	for i := range rows {
 		load(i)
 	}
-	JMP(LabelRef("loaded"))
-	Label("partial")
-	for i := range rows {
-		VPXORD(rows[i], rows[i], rows[i])
-	}
-	for i := range rows {
-		CMPQ(n, U8(i))
-		JLE(LabelRef("loaded"))
-		load(i)
-	}
-	Label("loaded")
-	if bf16 {
+	if c.lanes == 16 {
+		JMP(LabelRef("loaded"))
+		Label("partial")
 		for i := range rows {
-			VPSLLD(U8(16), rows[i], rows[i])
+			VPXORD(rows[i], rows[i], rows[i])
 		}
+		for i := range rows {
+			CMPQ(n, U8(i))
+			JLE(LabelRef("loaded"))
+			load(i)
+		}
+		Label("loaded")
 	}
-	transpose16(rows, spare)
+	for i := range rows {
+		c.finish(rows[i])
+	}
+	if c.lanes == 16 {
+		transpose16(rows, spare)
+	} else {
+		transpose8(rows, spare)
+	}
 	everyFourth(to, row, p)
 	for i, v := range rows {
 		VMOVUPS(v, nextRows(p[i/4], row, row3, i%4))
 	}
-	ADDQ(U8(16*size), from)
-	LEAQ(Mem{Base: p[3], Index: row, Scale: 4}, to)
-	SUBQ(U8(16), k)
+	ADDQ(c.bytes, from)
+	LEAQ(Mem{Base: p[len(p)-1], Index: row, Scale: 4}, to)
+	SUBQ(U8(c.elements), k)
 	JG(LabelRef("block"))
 
-	LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
-	LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
-	ADDQ(U8(64), dst)
-	SUBQ(U8(16), n)
+	for range c.lanes / 8 {
+		LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
+	}
+	ADDQ(U8(c.isa.bytes()), dst)
+	SUBQ(U8(c.lanes), n)
 	JG(LabelRef("rows"))
 	VZEROUPPER()
 	RET()
+}
+
+// packColumns512 transposes 16×16 blocks.
+func packColumns512(bf16 bool) {
+	name, element, size := packName("packColumns", avx512, bf16)
+	var mask reg.Register
+	columns{
+		isa: avx512, name: name, element: element, elements: 16, bytes: U8(16 * size),
+		doc: []string{name + " transposes n rows of k elements, ld bytes apart, into k rows of n columns, row bytes apart.",
+			"k and n are rounded up to multiples of 16, with zeros."},
+		begin: func(k reg.Register) { mask = tailMask512(k, 0) },
+		load: func(m Mem, v reg.VecPhysical) {
+			prefetchAhead(m, 4)
+			if bf16 {
+				VPMOVZXWD_Z(m, mask, v)
+			} else {
+				VMOVUPS_Z(m, mask, v)
+			}
+		},
+		finish: func(v reg.VecPhysical) {
+			if bf16 {
+				VPSLLD(U8(16), v, v)
+			}
+		},
+	}.emit()
+}
+
+// packColumns2 transposes 8×8 blocks.
+func packColumns2(bf16 bool) {
+	name, element, size := packName("packColumns", avx2, bf16)
+	columns{
+		isa: avx2, name: name, element: element, elements: 8, bytes: U8(8 * size),
+		doc:   []string{name + " transposes n rows of k elements, both multiples of 8, ld bytes apart, into k rows of n columns, row bytes apart."},
+		begin: func(reg.Register) {},
+		load: func(m Mem, v reg.VecPhysical) {
+			if bf16 {
+				VPMOVZXWD(m, v)
+				VPSLLD(U8(16), v, v)
+			} else {
+				VMOVUPS(m, v)
+			}
+		},
+		finish: func(reg.VecPhysical) {},
+	}.emit()
 }
 
 // everyFourth sets p to the addresses of rows 0, 4, 8 … from a row on.
@@ -231,55 +287,4 @@ func nextRows(p, ld, ld3 reg.Register, i int) Mem {
 		return Mem{Base: p, Index: ld3, Scale: 1}
 	}
 	return Mem{Base: p}
-}
-
-// packColumns2 transposes 8×8 blocks.
-func packColumns2(bf16 bool) {
-	name, element, size := packName("packColumns", avx2, bf16)
-	TEXT(name, NOSPLIT, "func(dst *float32, src *"+element+", ld, k, n, row int)")
-	Doc(name + " transposes n rows of k elements, both multiples of 8, ld bytes apart, into k rows of n columns, row bytes apart.")
-	Pragma("noescape")
-	dst := Load(Param("dst"), GP64())
-	src := Load(Param("src"), GP64())
-	ld := Load(Param("ld"), GP64())
-	n := Load(Param("n"), GP64())
-	row := Load(Param("row"), GP64())
-	ld3, row3 := GP64(), GP64()
-	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
-	LEAQ(Mem{Base: row, Index: row, Scale: 2}, row3)
-
-	Label("rows")
-	k := Load(Param("k"), GP64())
-	from, to := GP64(), GP64()
-	MOVQ(src, from)
-	MOVQ(dst, to)
-
-	Label("block")
-	p := []reg.GPVirtual{GP64(), GP64()}
-	everyFourth(from, ld, p)
-	rows, spare := avx2.v[:8], avx2.v[8:]
-	for i := range rows {
-		if m := nextRows(p[i/4], ld, ld3, i%4); bf16 {
-			VPMOVZXWD(m, rows[i])
-			VPSLLD(U8(16), rows[i], rows[i])
-		} else {
-			VMOVUPS(m, rows[i])
-		}
-	}
-	transpose8(rows, spare)
-	everyFourth(to, row, p)
-	for i, v := range rows {
-		VMOVUPS(v, nextRows(p[i/4], row, row3, i%4))
-	}
-	ADDQ(U8(8*size), from)
-	LEAQ(Mem{Base: p[1], Index: row, Scale: 4}, to)
-	SUBQ(U8(8), k)
-	JG(LabelRef("block"))
-
-	LEAQ(Mem{Base: src, Index: ld, Scale: 8}, src)
-	ADDQ(U8(32), dst)
-	SUBQ(U8(8), n)
-	JG(LabelRef("rows"))
-	VZEROUPPER()
-	RET()
 }

@@ -7,96 +7,94 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Attention keeps scores as rows of keys and columns of queries, so that lanes are queries.
-func init() {
-	kernels = append(kernels,
-		kernel{"softmaxColumns", "s []F, width int, lo, hi, whole []int32, from, to, key int, scale F, top, sum, factor []F", "", func(g *gen) {
-			power, scale, least := g.powerOfTwo(), g.scalar("scale"), g.constant(math.Inf(-1))
-			scale2 := g.mul(scale, g.constant(math.Log2E))
-			g.columns([]string{"s"}, "factor", func(c *columns) {
-				m := g.copy(least)
-				c.rows(func(p []reg.GPVirtual) {
-					v := g.load(p[0])
-					if !c.open {
-						v = g.choose(c.seen(), v, least)
-					}
-					g.VMAXPS(v, m, m)
-				})
-				before := c.lanes("top")
-				top := g.max(before, g.mul(m, scale2))
-				c.setLanes("top", top)
-				factor := g.keep(g.compare(notEqual, before, least), power(g.sub(before, top)))
-				c.setLanes("factor", factor)
-				added := g.zero()
-				c.rows(func(p []reg.GPVirtual) {
-					x := g.load(p[0])
-					g.mulSub(x, scale2, top)
-					e := power(x)
-					if !c.open {
-						e = g.keep(c.seen(), e)
-					}
-					g.store(e, p[0])
-					g.accumulate(added, e)
-				})
-				c.setLanes("sum", g.add(g.mul(c.lanes("sum"), c.lanes("factor")), added))
+// attentionKernels are those of attention.go and attention_backward.go. Attention keeps scores as rows of keys and columns of queries, so that lanes are queries.
+var attentionKernels = []kernel{
+	{"softmaxColumns", "s []F, width int, lo, hi, whole []int32, from, to, key int, scale F, top, sum, factor []F", "", func(g *gen) {
+		power, scale, least := g.powerOfTwo(), g.scalar("scale"), g.constant(math.Inf(-1))
+		scale2 := g.mul(scale, g.constant(math.Log2E))
+		g.columns([]string{"s"}, "factor", func(c *columns) {
+			m := g.copy(least)
+			c.rows(func(p []reg.GPVirtual) {
+				v := g.load(p[0])
+				if !c.open {
+					v = g.choose(c.seen(), v, least)
+				}
+				g.VMAXPS(v, m, m)
 			})
-		}},
-		kernel{"gradientColumns", "p, ds []F, width int, lo, hi, whole []int32, from, to, key int, scale F, lse, delta []F", "", func(g *gen) {
-			power, scale, log2e := g.powerOfTwo(), g.scalar("scale"), g.constant(math.Log2E)
-			scale2 := g.mul(scale, log2e)
-			g.columns([]string{"p", "ds"}, "lse", func(c *columns) {
-				lse, delta := g.mul(c.lanes("lse"), log2e), c.lanes("delta")
-				c.rows(func(p []reg.GPVirtual) {
-					x := g.load(p[0])
-					g.mulSub(x, scale2, lse)
-					e := power(x)
-					ds := g.mul(g.mul(e, scale), g.sub(g.load(p[1]), delta))
-					if !c.open {
-						seen := c.seen()
-						e, ds = g.keep(seen, e), g.keep(seen, ds)
-					}
-					g.store(e, p[0])
-					g.store(ds, p[1])
-				})
+			before := c.lanes("top")
+			top := g.max(before, g.mul(m, scale2))
+			c.setLanes("top", top)
+			factor := g.keep(g.compare(notEqual, before, least), power(g.sub(before, top)))
+			c.setLanes("factor", factor)
+			added := g.zero()
+			c.rows(func(p []reg.GPVirtual) {
+				x := g.load(p[0])
+				g.mulSub(x, scale2, top)
+				e := power(x)
+				if !c.open {
+					e = g.keep(c.seen(), e)
+				}
+				g.store(e, p[0])
+				g.accumulate(added, e)
 			})
-		}},
-		kernel{"scaleColumns", "x []F, width, from, to int, factor []F", "", func(g *gen) {
-			g.columns([]string{"x"}, "factor", func(c *columns) {
-				f := c.lanes("factor")
-				c.rows(func(p []reg.GPVirtual) { g.store(g.mul(g.load(p[0]), f), p[0]) })
+			c.setLanes("sum", g.add(g.mul(c.lanes("sum"), c.lanes("factor")), added))
+		})
+	}},
+	{"gradientColumns", "p, ds []F, width int, lo, hi, whole []int32, from, to, key int, scale F, lse, delta []F", "", func(g *gen) {
+		power, scale, log2e := g.powerOfTwo(), g.scalar("scale"), g.constant(math.Log2E)
+		scale2 := g.mul(scale, log2e)
+		g.columns([]string{"p", "ds"}, "lse", func(c *columns) {
+			lse, delta := g.mul(c.lanes("lse"), log2e), c.lanes("delta")
+			c.rows(func(p []reg.GPVirtual) {
+				x := g.load(p[0])
+				g.mulSub(x, scale2, lse)
+				e := power(x)
+				ds := g.mul(g.mul(e, scale), g.sub(g.load(p[1]), delta))
+				if !c.open {
+					seen := c.seen()
+					e, ds = g.keep(seen, e), g.keep(seen, ds)
+				}
+				g.store(e, p[0])
+				g.store(ds, p[1])
 			})
-		}},
-		kernel{"logSums", "lse, inverse, top, sum []F", "", func(g *gen) {
-			lse, inverse, top, sum, n := g.slice("lse"), g.slice("inverse"), g.slice("top"), g.slice("sum"), g.length("lse")
-			logarithm, one, ln2 := g.logarithm(), g.constant(1), g.constant(math.Ln2)
-			g.loop(n, 1, func(int) {
-				s := g.load(sum)
-				g.store(g.keep(g.compare(notEqual, s, g.zero()), g.div(g.copy(one), s)), inverse)
-				l := logarithm(s)
-				g.fma(l, g.load(top), ln2)
-				g.store(l, lse)
-			})
-			g.ret()
-		}},
-		kernel{"dotRows", "dst, a, b []F, stride, d int", "", func(g *gen) {
-			a, b, dst, rows := g.slice("a"), g.slice("b"), g.slice("dst"), g.length("dst")
-			step := g.GP64()
-			g.Load(g.Param("stride"), step)
-			g.SHLQ(operand.U8(2), step)
-			g.Label("row")
-			n := g.GP64()
-			g.Load(g.Param("d"), n)
-			s := g.sums(2)
-			g.loop(n, 2, func(u int) { g.fma(s[u], g.load(a), g.load(b)) })
-			g.VMOVSS(g.total(s), operand.Mem{Base: dst})
-			g.ADDQ(step, a)
-			g.ADDQ(step, b)
-			g.ADDQ(operand.U8(4), dst)
-			g.DECQ(rows)
-			g.JNZ(operand.LabelRef("row"))
-			g.ret()
-		}},
-	)
+		})
+	}},
+	{"scaleColumns", "x []F, width, from, to int, factor []F", "", func(g *gen) {
+		g.columns([]string{"x"}, "factor", func(c *columns) {
+			f := c.lanes("factor")
+			c.rows(func(p []reg.GPVirtual) { g.store(g.mul(g.load(p[0]), f), p[0]) })
+		})
+	}},
+	{"logSums", "lse, inverse, top, sum []F", "", func(g *gen) {
+		lse, inverse, top, sum, n := g.slice("lse"), g.slice("inverse"), g.slice("top"), g.slice("sum"), g.length("lse")
+		logarithm, one, ln2 := g.logarithm(), g.constant(1), g.constant(math.Ln2)
+		g.loop(n, 1, func(int) {
+			s := g.load(sum)
+			g.store(g.keep(g.compare(notEqual, s, g.zero()), g.div(g.copy(one), s)), inverse)
+			l := logarithm(s)
+			g.fma(l, g.load(top), ln2)
+			g.store(l, lse)
+		})
+		g.ret()
+	}},
+	{"dotRows", "dst, a, b []F, stride, d int", "", func(g *gen) {
+		a, b, dst, rows := g.slice("a"), g.slice("b"), g.slice("dst"), g.length("dst")
+		step := g.GP64()
+		g.Load(g.Param("stride"), step)
+		g.SHLQ(operand.U8(2), step)
+		g.Label("row")
+		n := g.GP64()
+		g.Load(g.Param("d"), n)
+		s := g.sums(2)
+		g.loop(n, 2, func(u int) { g.fma(s[u], g.load(a), g.load(b)) })
+		g.VMOVSS(g.total(s), operand.Mem{Base: dst})
+		g.ADDQ(step, a)
+		g.ADDQ(step, b)
+		g.ADDQ(operand.U8(4), dst)
+		g.DECQ(rows)
+		g.JNZ(operand.LabelRef("row"))
+		g.ret()
+	}},
 }
 
 // columns walks over rows from … to-1 of matrices with rows of width elements, one vector of columns after the other.

@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/operand"
 )
 
-var kernels = slices.Concat(vectorKernels, lossKernels, rowKernels)
+var kernels = slices.Concat(vectorKernels, lossKernels, rowKernels, attentionKernels)
 
 // vectorKernels are those of vec.go and vec_softmax.go.
 var vectorKernels = []kernel{
