@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"kdistill/internal/config"
 	"kdistill/internal/distill"
 	"kdistill/internal/report"
 )
@@ -15,12 +14,10 @@ import (
 func init() { register(newBench) }
 
 type benchOptions struct {
-	config  string
-	stage   string
-	sets    []string
-	steps   int
-	threads int
-	json    bool
+	configured
+	stage string
+	steps int
+	json  bool
 }
 
 func newBench(s streams) *cobra.Command {
@@ -35,31 +32,23 @@ what the processor can do at best, measured by a loop of multiply-adds that touc
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
+	o.addFlags(c)
 	f := c.Flags()
-	f.StringVar(&o.config, "config", "", "a YAML `FILE`, or the name of an embedded configuration")
-	f.StringArrayVar(&o.sets, "set", nil, "override a key, as `KEY=VALUE`; may be repeated")
 	f.StringVar(&o.stage, "stage", "", "the `NAME` of the stage to measure, of several; default: the first")
 	f.IntVar(&o.steps, "steps", 10, "steps to measure, after two that warm up")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
-	addThreads(c, &o.threads)
 	return c
 }
 
 func (o *benchOptions) run(cmd *cobra.Command, s streams) error {
-	if o.config == "" {
-		return usagef("--config is missing: name a YAML file or an embedded configuration (kdistill config lists them)")
-	}
 	if o.steps < 1 {
 		return usagef("--steps: have %d, want at least 1", o.steps)
 	}
-	if err := setThreads(o.threads); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
-	c, err := config.Load(o.config, o.sets)
+	c, err := o.load()
 	if err != nil {
-		return err
-	}
-	if err := c.Unpack(); err != nil {
 		return err
 	}
 	b, err := distill.NewBench(cmd.Context(), c, distill.Options{Log: s.err, Stage: o.stage})

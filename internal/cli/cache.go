@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
-	"kdistill/internal/config"
 	"kdistill/internal/distill"
 	"kdistill/internal/report"
 	"kdistill/internal/signal"
@@ -15,10 +14,8 @@ import (
 func init() { register(newCache) }
 
 type cacheOptions struct {
-	config  string
-	sets    []string
-	threads int
-	json    bool
+	configured
+	json bool
 }
 
 func newCache(s streams) *cobra.Command {
@@ -40,26 +37,18 @@ and new documents are added, with the same command.`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
+	o.addFlags(c)
 	f := c.Flags()
-	f.StringVar(&o.config, "config", "", "a YAML `FILE`, or the name of an embedded configuration")
-	f.StringArrayVar(&o.sets, "set", nil, "override a key, as `KEY=VALUE`; may be repeated")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
-	addThreads(c, &o.threads)
 	return c
 }
 
 func (o *cacheOptions) run(cmd *cobra.Command, s streams) error {
-	if o.config == "" {
-		return usagef("--config is missing: name a YAML file or an embedded configuration (kdistill config lists them)")
-	}
-	if err := setThreads(o.threads); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
-	c, err := config.Load(o.config, o.sets)
+	c, err := o.load()
 	if err != nil {
-		return err
-	}
-	if err := c.Unpack(); err != nil {
 		return err
 	}
 	r, err := distill.Cache(cmd.Context(), c, distill.Options{Log: s.err})

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"kdistill/internal/testutil"
 )
 
 // scene is an attention problem in fused buffers: q, k and v are parts of one qkv buffer where S == T.
@@ -220,7 +222,7 @@ func forScenes[F Float](f func(name string, s *scene[F])) {
 		{B: 1, T: 260, S: 400, H: 2, KV: 2, D: 20},
 	} {
 		for _, kind := range maskKinds {
-			if kind != "causal" && kind != "all" && a.S != a.T || raceEnabled && kind != "documents" && a.T > 100 {
+			if kind != "causal" && kind != "all" && a.S != a.T || testutil.Race && kind != "documents" && a.T > 100 {
 				continue
 			}
 			for _, a.Window = range []int{0, 1 + r.IntN(40)} {
@@ -295,7 +297,7 @@ func testAttentionBits[F Float](t *testing.T) {
 			s := newScene[F](r, a, kind)
 			out, lse := s.forward()
 			for i := range 12 {
-				if raceEnabled && i > 1 {
+				if testutil.Race && i > 1 {
 					break
 				}
 				b, at := r.IntN(a.B), r.IntN(a.T)

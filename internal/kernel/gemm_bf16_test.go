@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"kdistill/internal/testutil"
 )
 
 // runBF16 is run of GemmBF16.
@@ -76,7 +78,7 @@ func testGemmBF16[S float32 | uint16](t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	flags := func() (bool, bool, bool) { return r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0 }
 	for i := range 75 { // every tail of m, n and k
-		if raceEnabled && i%8 > 0 { // arithmetic is slow there, and not what is tested
+		if testutil.Race && i%8 > 0 { // arithmetic is slow there, and not what is tested
 			continue
 		}
 		x, y, z := flags()
@@ -85,7 +87,7 @@ func testGemmBF16[S float32 | uint16](t *testing.T) {
 		randomProduct[float32, S](r, r.IntN(30), r.IntN(70), i, x, y, z).checkBF16(t)
 	}
 	for _, s := range [][3]int{{1, 1, 1}, {1, 300, 800}, {300, 1, 400}, {13, 33, 769}, {24, 64, 1539}, {110, 290, 31}, {97, 20, 50}} {
-		if raceEnabled && s[0]*s[1] > 1000 {
+		if testutil.Race && s[0]*s[1] > 1000 {
 			continue
 		}
 		for transA := range 2 { // A is rounded in blocks, in another way for each

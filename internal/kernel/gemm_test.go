@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"kdistill/internal/testutil"
 )
 
 // product is a Gemm with its operands, between guard elements that it must not touch.
@@ -47,7 +49,7 @@ func randomProduct[F Float, S Storage](r *rand.Rand, m, n, k int, transA, transB
 
 // poisonScratch leaves NaN in the memory that the next kernels borrow.
 func poisonScratch[F Float]() {
-	if raceEnabled { // every byte is watched: slow
+	if testutil.Race { // every byte is watched: slow
 		return
 	}
 	for _, b := range *buffers[F]() {
@@ -139,7 +141,7 @@ func testGemm[F Float, S Storage](t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	flags := func() (bool, bool, bool) { return r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0 }
 	for i := range 75 { // every tail of m, n and k
-		if raceEnabled && i%8 > 0 { // arithmetic is slow there, and not what is tested
+		if testutil.Race && i%8 > 0 { // arithmetic is slow there, and not what is tested
 			continue
 		}
 		x, y, z := flags()
@@ -148,7 +150,7 @@ func testGemm[F Float, S Storage](t *testing.T) {
 		randomProduct[F, S](r, r.IntN(30), r.IntN(70), i, x, y, z).check(t)
 	}
 	for _, s := range [][3]int{{1, 1, 1}, {1, 300, 800}, {300, 1, 400}, {13, 33, 385}, {24, 64, 769}, {260, 290, 30}} {
-		if raceEnabled && s[0]*s[1] > 1000 {
+		if testutil.Race && s[0]*s[1] > 1000 {
 			continue
 		}
 		x, y, z := flags()
@@ -174,7 +176,7 @@ func testGemmBits[F Float, S Storage](t *testing.T, run func(*product[F, S]) []F
 			p := randomProduct[F, S](r, s[0], s[1], s[2], transA, transB, flags&4 > 0)
 			whole := run(p)
 			for i := range 12 {
-				if raceEnabled && i > 2 {
+				if testutil.Race && i > 2 {
 					break
 				}
 				threads := runtime.GOMAXPROCS(1 + r.IntN(3))

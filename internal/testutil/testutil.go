@@ -49,3 +49,11 @@ func Shared(t testing.TB, name string) string {
 	}
 	return path
 }
+
+// Sequential skips a long test that starts no goroutine where the race detector watches: it would find nothing there, slowly.
+func Sequential(t testing.TB) {
+	t.Helper()
+	if Race {
+		t.Skip("nothing runs at the same time here")
+	}
+}

@@ -79,6 +79,7 @@ func cleanCorpus(t testing.TB) []corpusLine {
 
 // TestFolders holds folders without a tokenizer.json to transformers' AutoTokenizer.
 func TestFolders(t *testing.T) {
+	testutil.Sequential(t)
 	file, corpus := readFolders(t), cleanCorpus(t)
 	for _, c := range file.Cases {
 		t.Run(c.Name, func(t *testing.T) {

@@ -113,6 +113,7 @@ func TestEncodeClean(t *testing.T) {
 }
 
 func TestEncodePublished(t *testing.T) {
+	testutil.Sequential(t)
 	dir := testutil.Shared(t, "data/tokenizer/hf")
 	for _, name := range names(t, dir) {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +123,7 @@ func TestEncodePublished(t *testing.T) {
 }
 
 func TestDecodePublished(t *testing.T) {
+	testutil.Sequential(t)
 	dir := testutil.Shared(t, "data/tokenizer/hf")
 	for _, name := range names(t, dir) {
 		t.Run(name, func(t *testing.T) {

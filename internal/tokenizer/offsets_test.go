@@ -37,6 +37,7 @@ func charOffsets(t *testing.T, tok *Tokenizer, texts []corpusLine) [][]int {
 }
 
 func TestOffsetsClean(t *testing.T) {
+	testutil.Sequential(t)
 	dir := testutil.Testdata(t, "tokenizer/clean")
 	var texts []corpusLine
 	readJSON(t, filepath.Join(dir, "corpus.json"), &texts)
@@ -62,6 +63,7 @@ func compareOffsets(t *testing.T, have, want [][]int, texts []corpusLine) {
 }
 
 func TestOffsetsPublished(t *testing.T) {
+	testutil.Sequential(t)
 	dir := testutil.Shared(t, "data/tokenizer/hf")
 	var texts []corpusLine
 	readJSON(t, filepath.Join(dir, "corpus.json"), &texts)

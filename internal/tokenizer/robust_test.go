@@ -157,6 +157,7 @@ func FuzzScanners(f *testing.F) {
 
 // TestLongWords encodes long texts in which nothing or everything is a word.
 func TestLongWords(t *testing.T) {
+	testutil.Sequential(t)
 	if testing.Short() {
 		t.Skip("long texts")
 	}

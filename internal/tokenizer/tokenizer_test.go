@@ -15,6 +15,7 @@ import (
 
 // TestStream holds what a stream writes to the decoded whole.
 func TestStream(t *testing.T) {
+	testutil.Sequential(t)
 	dir := testutil.Testdata(t, "tokenizer/clean")
 	for _, name := range names(t, dir) {
 		t.Run(name, func(t *testing.T) {

@@ -1,9 +1,10 @@
 // Command large writes what a big run needs: a teacher of 1.2 billion random parameters in bfloat16, in shards, tokens to train on, and a configuration
-// for a student of 105 million. `kdistill bench --config DIR/config.yaml` then tells whether that fits in memory, and how fast it is.
+// for a student of 104 million. `kdistill bench --config DIR/config.yaml` then tells whether that fits in memory, and how fast it is.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -142,8 +143,5 @@ func writeShard(path string, specs []model.Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := safetensors.Write(f, tensors, map[string]string{"format": "pt"}); err != nil {
-		return err
-	}
-	return f.Close()
+	return errors.Join(safetensors.Write(f, tensors, map[string]string{"format": "pt"}), f.Close())
 }
