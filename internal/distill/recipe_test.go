@@ -42,7 +42,16 @@ var recipes = map[string]recipe{
 	},
 	"tinybert_task": {deepTeacher("classes"), pairsFile, pairSets, []string{"attention_mse", "hidden_mse", "soft_cross_entropy"}},
 	"forward_kl":    {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, decoderSets, []string{"forward_kl"}},
-	"prune_layers":  {decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, []string{"data.sequence_length=16", "student.config.num_hidden_layers=2"}, nil},
+	"minima": {
+		decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, []string{"data.sequence_length=16", "student.config.num_hidden_layers=2"},
+		[]string{"soft_cross_entropy"},
+	},
+	"minitron_depth": {
+		decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, []string{"data.sequence_length=16", "student.layers=[0, 3]"}, []string{"forward_kl"},
+	},
+	"babyllama": {
+		decoderTeacher, func(t testing.TB) string { return sentences(t, 40, 1) }, append(slices.Clone(decoderSets), "data.eval=null"), []string{"forward_kl"},
+	},
 }
 
 var pairSets = []string{
@@ -104,9 +113,9 @@ func TestRecipes(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			teacher := r.teacher(t)
-			sets := append([]string{
-				"teacher.path=" + teacher, "data.train[0].path=" + r.data(t), "train.batch_size=6", "train.max_grad_norm=1", "train.eval_every=0", "train.save_every=0",
-			}, r.sets...)
+			sets := append(teacherSets(t, name, teacher), append([]string{
+				"data.train[0].path=" + r.data(t), "train.batch_size=6", "train.max_grad_norm=1", "train.eval_every=0", "train.save_every=0",
+			}, r.sets...)...)
 			if name == "tinybert_task" {
 				sets = append(sets, tinyStart(t, teacher)...)
 			}
@@ -144,6 +153,39 @@ func TestRecipes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// teacherSets name a recipe's teacher, and a GPT-2 beside it where it has two.
+func teacherSets(t testing.TB, recipe, teacher string) []string {
+	t.Helper()
+	c, err := config.Load(recipe, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Teacher.List == nil {
+		return []string{"teacher.path=" + teacher}
+	}
+	gpt2 := textConfig(t)
+	gpt2.Student = config.Student{Init: "random", Config: map[string]any{"model_type": "gpt2", "n_embd": 24, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 1}}
+	gpt2.Loss, gpt2.Data.Eval, gpt2.Train.Steps, gpt2.Train.Optimizer.LR, gpt2.Train.BestMetric = only("cross_entropy"), nil, 1, 0, "nll"
+	train(t, gpt2, Options{})
+	return []string{"teacher[0].path=" + teacher, "teacher[1].path=" + filepath.Join(gpt2.Output.Dir, "model")}
+}
+
+// TestBabyLlama: both teachers count. A student that hears the first one alone is further away from what both say together.
+func TestBabyLlama(t *testing.T) {
+	sets := append(teacherSets(t, "babyllama", decoderTeacher(t)), append([]string{
+		"data.train[0].path=" + sentences(t, 40, 1), "data.eval=null", "train.batch_size=6", "train.eval_every=0", "train.save_every=0", "train.epochs=null", "train.steps=60",
+		"train.schedule.warmup_steps=2", "train.optimizer.lr=2e-2",
+	}, decoderSets...)...)
+	both := lastLosses(t, "babyllama", sets)[""]["forward_kl"]
+	for _, teacher := range []string{"llama", "gpt2"} {
+		alone := lastLosses(t, "babyllama", append(slices.Clone(sets), "loss[1].teacher="+teacher, "loss[1].as=alone",
+			"loss[2]={name: forward_kl, weight: 0, temperature: 2, t2_scaling: true}"))[""]["forward_kl"]
+		if !(both < 0.95*alone) {
+			t.Errorf("the divergence from both is %.5f with both and %.5f with %s alone", both, alone, teacher)
+		}
 	}
 }
 
@@ -212,12 +254,16 @@ func TestTinyBERT(t *testing.T) {
 
 // TestRecipeLayers: the layers that the papers name.
 func TestRecipeLayers(t *testing.T) {
-	for name, want := range map[string][]int{"distilbert": {0, 2, 4, 7, 9, 11}, "patient_kd_skip": {0, 1, 2, 3, 4, 5}, "prune_layers": {0, 2, 4, 7, 9, 11}} {
+	for name, want := range map[string][]int{
+		"distilbert": {0, 2, 4, 7, 9, 11}, "patient_kd_skip": {0, 1, 2, 3, 4, 5}, "minitron_depth": {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 31},
+		"minima": {0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 18, 19, 20, 22, 23, 24, 26, 27, 28, 30, 31},
+	} {
 		c, err := config.Load(name, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		have, err := keptLayers(c.Student, model.Info{Type: "bert", Layers: 12, LayersKey: "num_hidden_layers"})
+		layers := map[bool]int{true: 32, false: 12}[want[len(want)-1] == 31]
+		have, err := keptLayers(c.Student, model.Info{Type: "bert", Layers: layers, LayersKey: "num_hidden_layers"})
 		if err != nil || !slices.Equal(have, want) {
 			t.Errorf("%s: have layers %v, want %v (%v)", name, have, want, err)
 		}
@@ -237,22 +283,24 @@ func TestRecipeLayers(t *testing.T) {
 	}
 }
 
-// TestPrunedStart: a student that keeps all of the teacher's layers says what the teacher says from the start, and a random one does not.
+// TestPrunedStart: a student that keeps all of the teacher's layers says what the teacher says from the start, and one that keeps half of them is nearer
+// to that than a random one.
 func TestPrunedStart(t *testing.T) {
-	for init, same := range map[string]bool{"teacher_layers": true, "random": false} {
-		sets := []string{
-			"teacher.path=" + decoderTeacher(t), "data.train[0].path=" + sentences(t, 10, 1), "data.sequence_length=16", "student.config.num_hidden_layers=4", "train.steps=1",
-			"train.batch_size=4", "train.save_every=0", "student.init=" + init, "output.dir=" + filepath.Join(t.TempDir(), "run"),
+	for name, all := range map[string]string{"minitron_depth": "student.layers=[0, 1, 2, 3]", "minima": "student.config.num_hidden_layers=4"} {
+		begins := func(sets ...string) float64 {
+			c, err := config.Load(name, append([]string{
+				"teacher.path=" + decoderTeacher(t), "data.train[0].path=" + sentences(t, 10, 1), "data.sequence_length=16", "train.epochs=null", "train.steps=1", "train.batch_size=4",
+				"train.save_every=0", "output.dir=" + filepath.Join(t.TempDir(), "run"), "loss=[{name: forward_kl}]",
+			}, sets...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return train(t, c, Options{})[0].Loss
 		}
-		if !same {
-			sets = append(sets, "student.layers=null")
-		}
-		c, err := config.Load("prune_layers", sets)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if loss := train(t, c, Options{})[0].Loss; (loss < 1e-6) != same {
-			t.Errorf("%s: have a divergence of %v at the start", init, loss)
+		whole, half := begins(all), begins("student.layers=[0, 3]", "student.config=null")
+		random := begins("student.init=random", "student.layers=null", "student.config={num_hidden_layers: 2, initializer_range: 0.4}")
+		if whole > 1e-6 || !(half < 0.8*random) {
+			t.Errorf("%s: begins at a divergence of %v with all layers, %v with half of them, %v with random ones", name, whole, half, random)
 		}
 	}
 }
