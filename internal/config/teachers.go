@@ -57,9 +57,11 @@ func (l *loader) checkTeachers(c *Config, wrong reporter) {
 		wrong("teacher", "is empty: leave it out where no loss compares with a teacher")
 	}
 	together := 0.0
+	for _, t := range c.Teacher.List {
+		together += t.Weight
+	}
 	for i, t := range c.Teacher.List {
 		at := fmt.Sprintf("teacher[%d]", i)
-		together += t.Weight
 		switch {
 		case t.Cache != "":
 			wrong(at+".cache", "several teachers have to be live: give path, or teacher: {cache: ...} alone")
@@ -67,7 +69,7 @@ func (l *loader) checkTeachers(c *Config, wrong reporter) {
 			wrong(at, "path is missing")
 		case slices.Index(names, t.Name) < i:
 			wrong(at+".name", "%s is there already: give this teacher another name", t.Name)
-		case t.Weight == 0 && !heard[t.Name]:
+		case t.Weight == 0 && together > 0 && !heard[t.Name]:
 			wrong(at+".weight", "have 0, and no loss says teacher: %s: nobody would hear it", t.Name)
 		}
 	}

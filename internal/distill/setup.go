@@ -171,7 +171,7 @@ func SameTokens(teacher, student Tokens) (warning string, err error) {
 		return "", nil
 	}
 	if difference := tokenizer.Difference(teacher.Tokenizer, student.Tokenizer); difference != "" {
-		return "", fmt.Errorf("teacher and student have different tokenizers: %s; losses on logits need the same one", difference)
+		return "", fmt.Errorf("teacher and student have different tokenizers: %s; losses that compare the two need the same one", difference)
 	}
 	if teacher.Vocab != student.Vocab {
 		return fmt.Sprintf("the teacher's vocabulary has %d rows, the student's %d: what compares with the teacher uses the first %d ids",

@@ -71,7 +71,7 @@ func (r *run) hears(t config.Loss, l *loss.Loss) (int, error) {
 	for _, t := range all {
 		names = append(names, t.Name)
 	}
-	which := fmt.Sprintf("with one of several teachers, say with which: teacher: %s", strings.Join(names, " or "))
+	which := "name one of them (teacher: " + strings.Join(names, " or ") + ")"
 	switch {
 	case !l.Teacher && t.Teacher != "":
 		return 0, fmt.Errorf("loss %s compares with no teacher: leave out teacher: %s", t.Label(), t.Teacher)
@@ -80,9 +80,9 @@ func (r *run) hears(t config.Loss, l *loss.Loss) (int, error) {
 	case len(all) == 0:
 		return 0, fmt.Errorf("loss %s compares with a teacher: set teacher.path", t.Name)
 	case t.Teacher == "" && l.Rows != loss.Logits:
-		return 0, fmt.Errorf("loss %s compares layers: %s", t.Label(), which)
+		return 0, fmt.Errorf("loss %s compares layers, of which several teachers have no average: %s", t.Label(), which)
 	case t.Teacher == "" && l.Raw:
-		return 0, fmt.Errorf("loss %s compares logits, and teachers are averaged as probabilities: %s", t.Label(), which)
+		return 0, fmt.Errorf("loss %s compares logits, and the average of several teachers is one of probabilities: %s", t.Label(), which)
 	}
 	return slices.Index(names, t.Teacher) + 1, nil
 }

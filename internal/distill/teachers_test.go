@@ -202,8 +202,8 @@ func TestSeveralTeachersWrong(t *testing.T) {
 		change func(c *config.Config)
 		want   []string
 	}{
-		"layers of whom":        {func(c *config.Config) { c.Loss[2].Teacher = "" }, []string{"loss hidden_mse compares layers: with one of several teachers, say with which: teacher: big or wide"}},
-		"logits of whom":        {func(c *config.Config) { c.Loss = only("logit_mse") }, []string{"loss logit_mse compares logits", "say with which: teacher: big or wide"}},
+		"layers of whom":        {func(c *config.Config) { c.Loss[2].Teacher = "" }, []string{"loss hidden_mse compares layers, of which several teachers have no average: name one of them (teacher: big or wide)"}},
+		"logits of whom":        {func(c *config.Config) { c.Loss = only("logit_mse") }, []string{"loss logit_mse compares logits", "name one of them (teacher: big or wide)"}},
 		"no comparison":         {func(c *config.Config) { c.Loss[1].Teacher = "big" }, []string{"loss cross_entropy compares with no teacher: leave out teacher: big"}},
 		"a layer of the second": {func(c *config.Config) { c.Loss[2].Layer = 3 }, []string{"loss hidden_mse: layers: of the teacher: have layer 3, want 0 to 2"}},
 		"no model":              {func(c *config.Config) { c.Teacher.List[1].Path = "no/such/folder" }, []string{"teacher wide: ", "no/such/folder"}},

@@ -114,6 +114,12 @@ func TestWrongInput(t *testing.T) {
 		}, []string{"relations: qk: layer 4 of the student: queries have width 32, keys 16", "qq, kk, vv"}},
 		"scores of a divergence":     {func(c *config.Config) { c.Loss = only("attention_kl"); c.Loss[0].Compare = "scores" }, []string{"attention_kl", "compare"}},
 		"features without a teacher": {func(c *config.Config) { c.Loss = only("hidden_mse"); c.Teacher.Path = "" }, []string{"loss hidden_mse compares with a teacher: set teacher.path"}},
+		"tokens of layers": {func(c *config.Config) {
+			c.Loss = only("hidden_mse")
+			words := tokenizerWords()
+			words[10], words[11] = words[11], words[10]
+			writeTokenizer(t, c.Teacher.Path, words)
+		}, []string{"teacher and student have different tokenizers", "losses that compare the two need the same one"}},
 		"end token": {func(c *config.Config) {
 			c.Data.Train[0].AppendEOS = "true"
 			for _, dir := range []string{c.Teacher.Path, c.Student.Path} {
