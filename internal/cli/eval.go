@@ -24,20 +24,21 @@ import (
 func init() { register(newEval) }
 
 type evalOptions struct {
-	model, teacher string
-	file           data.File
-	length         int
-	long           string
-	stride, limit  int
-	prefix         string
-	labels         []string
-	masks          float64
-	words          bool
-	seed           uint64
-	json           bool
-	perExample     string
-	threads        int
-	task           taskOptions
+	model         string
+	teachers      []string
+	file          data.File
+	length        int
+	long          string
+	stride, limit int
+	prefix        string
+	labels        []string
+	masks         float64
+	words         bool
+	seed          uint64
+	json          bool
+	perExample    string
+	threads       int
+	task          taskOptions
 
 	forDocuments, forScores, forQuestions []string // flags that only --data, --task or --predictions, and --task have
 }
@@ -65,7 +66,7 @@ Every figure has a standard error, that of a mean over tokens clustered by docum
 	}
 	f := c.Flags()
 	f.StringVar(&o.model, "model", "", "the model: a Hugging Face `DIR`, or org/name in the cache")
-	f.StringVar(&o.teacher, "teacher", "", "compare with the model in `DIR`")
+	f.StringArrayVar(&o.teachers, "teacher", nil, "compare with the model in `DIR`; given more than once, with the average of their probabilities")
 	f.StringVar(&o.file.Path, "data", "", "documents: a `FILE` of text, JSON lines, parquet, tab-separated values or token ids")
 	f.StringVar(&o.file.Format, "format", "", "text, jsonl, parquet, tsv or tokens; default by the file's extension")
 	f.StringVar(&o.file.Separator, "separator", "", "what stands between documents of a text file; default: it is one document")
@@ -166,8 +167,8 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	info := model.Model.Info()
 	vocab, positions := info.Vocab, info.Positions
 	var compared []objective.Weighted
-	if o.teacher != "" {
-		t, err := checkpoint.OpenModel(o.teacher)
+	for _, path := range o.teachers {
+		t, err := checkpoint.OpenModel(path)
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
@@ -177,11 +178,11 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 			return fmt.Errorf("teacher %s: %w", t.Dir, err)
 		}
 		if err := distill.SameOutputs(t.Model.Info(), info); err != nil {
-			return fmt.Errorf("--teacher: %w", err)
+			return fmt.Errorf("--teacher %s: %w", path, err)
 		}
-		warning, err := distill.SameTokens(distill.Tokens{Vocab: t.Model.Info().Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: vocab, Tokenizer: model.Tokenizer})
+		warning, err := distill.SameTokens(distill.Tokens{Vocab: t.Model.Info().Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: info.Vocab, Tokenizer: model.Tokenizer})
 		if err != nil {
-			return err
+			return fmt.Errorf("--teacher %s: %w", path, err)
 		}
 		if warning != "" {
 			fmt.Fprintln(s.err, "warning:", warning)
@@ -189,7 +190,7 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		vocab, positions = min(vocab, t.Model.Info().Vocab), min(positions, t.Model.Info().Positions)
 		live := &teacher.Live{Model: t.Model, Weights: w, Arena: &arena}
 		defer live.Close()
-		compared = objective.Alone(live)
+		compared = append(compared, objective.Weighted{Teacher: live, Share: 1})
 	}
 	if o.length == 0 {
 		o.length = positions

@@ -252,3 +252,24 @@ func TestPerExample(t *testing.T) {
 		t.Errorf("something was written: %v, %s", err, out.String())
 	}
 }
+
+// TestEvaluateAgainstSeveral: two of the same teacher say what it says alone; another one beside it is heard.
+func TestEvaluateAgainstSeveral(t *testing.T) {
+	first, second := testutil.Testdata(t, "golden/distill/teacher"), testutil.Testdata(t, "golden/distill/student-wide")
+	against := func(teachers ...string) map[string]any {
+		args := []string{"--model", testutil.Testdata(t, "golden/distill/student"), "--data", tokensFile(t, [][]int{{5, 6, 7, 8, 9}, {10, 11, 12}}, 2), "--format", "tokens"}
+		for _, dir := range teachers {
+			args = append(args, "--teacher", dir)
+		}
+		return evaluate(t, args...)
+	}
+	one, twice, both, other := against(first), against(first, first), against(first, second), against(second)
+	for _, name := range []string{"kl", "teacher_nll", "acceptance"} {
+		if !close64(twice[name], one[name].(float64), 1e-6) {
+			t.Errorf("%s: have %v with the same teacher twice, want %v", name, twice[name], one[name])
+		}
+		if x := both[name].(float64); close64(x, one[name].(float64), 1e-3) || close64(x, other[name].(float64), 1e-3) {
+			t.Errorf("%s: have %v with two teachers, %v and %v with each", name, x, one[name], other[name])
+		}
+	}
+}
