@@ -101,6 +101,17 @@ type Source struct {
 	Columns    []string `yaml:"columns,omitempty,flow"` // of tsv without a line of names
 	PairField  string   `yaml:"pair_field,omitempty"`
 	LabelField string   `yaml:"label_field,omitempty"`
+
+	KeepTruncated bool              `yaml:"keep_truncated,omitempty"`
+	Fields        map[string]string `yaml:"fields,omitempty,flow"` // of chat, cot and icl, by the format's own names
+	ChatTemplate  string            `yaml:"chat_template,omitempty"`
+
+	Style           string  `yaml:"style,omitempty" oneof:"label_only|rationale_then_answer|multitask"`
+	Rationales      string  `yaml:"rationales,omitempty" path:"yes"`
+	RationaleWeight float64 `yaml:"rationale_weight,omitempty" range:"(0,)"`
+
+	Shots               int     `yaml:"shots,omitempty" range:"[1,)"`
+	DemonstrationWeight float64 `yaml:"demonstration_weight,omitempty" range:"[0,)"`
 }
 
 // Loss is one term of the objective. Which names exist, and which Values they take, is known to package loss.

@@ -2,7 +2,11 @@
 // It keeps a whole data set's ids in memory, and knows no model, no loss and no configuration file.
 package data
 
-import "kdistill/internal/tokenizer"
+import (
+	"slices"
+
+	"kdistill/internal/tokenizer"
+)
 
 // Ignore is the label of a position that predicts nothing.
 const Ignore int32 = -100
@@ -26,8 +30,10 @@ type Encoder interface {
 	EOS() int32      // -1: none
 	VocabSize() int  // largest id + 1
 
-	MASK() int32                   // stands for hidden tokens; -1: none
-	Special(id int32) bool         // tokens that are never hidden
+	MASK() int32           // stands for hidden tokens; -1: none
+	Special(id int32) bool // tokens that are never hidden
+	// ChatTemplate returns the template of a name; "" is the tokenizer's own, if it has one.
+	ChatTemplate(name string) (*tokenizer.ChatTemplate, error)
 	Pair() (tokenizer.Pair, error) // what is put around two texts
 }
 
@@ -41,6 +47,7 @@ type Batch struct {
 	Documents  []int32   // index of the document in the Dataset; -1: padding
 	Bytes      []int32   // source bytes that the predicted token covers, 0 where nothing is predicted; nil where the Dataset keeps no bytes
 	TokenTypes []int32   // 0 in the first sentence of a pair, 1 in the second; nil: all 0
+	Weights    []float32 // of what position i predicts in the mean of a loss, 1 where it predicts nothing; nil: all 1
 	Targets    []float32 // the number that position i predicts, where it has a label; nil: labels are ids or classes
 }
 
@@ -63,6 +70,9 @@ func (d *Dataset) newBatch(rows, length int) *Batch {
 	if d.targets != nil {
 		b.Targets = make([]float32, n)
 	}
+	if d.weights != nil {
+		b.Weights = slices.Repeat([]float32{1}, n)
+	}
 	return b
 }
 
@@ -82,6 +92,9 @@ func (b *Batch) Rows(i, j int) *Batch {
 	}
 	if b.Targets != nil {
 		view.Targets = b.Targets[lo:hi]
+	}
+	if b.Weights != nil {
+		view.Weights = b.Weights[lo:hi]
 	}
 	return view
 }

@@ -13,16 +13,17 @@ import (
 // Dataset holds the tokens of all documents, in the order of their files, without the tokenizer's start tokens
 // (except where a tokens file or the text itself brings them). It is not changed after Load.
 type Dataset struct {
-	ids    []int32 // of all documents
-	labels []int32 // labels[i] belongs to ids[i], as in transformers; nil: each token is its own label
-	bytes  []int32 // source bytes that ids[i] covers; nil: not kept
-	types  []int32 // token types of ids that are taken as they are; nil: all 0
-	begins []bool  // ids[i] begins a word; nil: not kept
-	start  []int   // document i is [start[i], start[i+1])
-	files  []origin
-	single frame // what the tokenizer puts around a text
-	pair   frame // and around two
-	vocab  int   // ids are below it
+	ids     []int32   // of all documents
+	labels  []int32   // labels[i] belongs to ids[i], as in transformers; nil: each token is its own label
+	bytes   []int32   // source bytes that ids[i] covers; nil: not kept
+	weights []float32 // of ids[i] in the mean of a loss; nil: all 1
+	types   []int32   // token types of ids that are taken as they are; nil: all 0
+	begins  []bool    // ids[i] begins a word; nil: not kept
+	start   []int     // document i is [start[i], start[i+1])
+	files   []origin
+	single  frame // what the tokenizer puts around a text
+	pair    frame // and around two
+	vocab   int   // ids are below it
 
 	task    Task
 	mask    int32          // stands for hidden tokens
@@ -34,6 +35,7 @@ type Dataset struct {
 	classes []int32        // Classification
 	targets []float32      // of a regression; nil: there are classes
 
+	notes       []string
 	fingerprint string
 }
 
@@ -70,6 +72,9 @@ func (d *Dataset) Name(i int) string {
 	o := d.origin(i)
 	return fmt.Sprintf("%s, document %d", o.path, i-o.first+1)
 }
+
+// Notes says for people what was left out, and what was chosen where nobody said.
+func (d *Dataset) Notes() []string { return d.notes }
 
 // Fingerprint identifies the documents: it changes with any token or label.
 func (d *Dataset) Fingerprint() string { return d.fingerprint }
@@ -111,6 +116,11 @@ func (d *Dataset) add(doc document) {
 	if d.bytes != nil {
 		d.bytes = append(d.bytes, doc.bytes...)
 	}
+	if doc.weights != nil || d.weights != nil {
+		before := d.start[len(d.start)-1]
+		d.weights = append(append(d.weights, slices.Repeat([]float32{1}, before-len(d.weights))...), doc.weights...)
+		d.weights = append(d.weights, slices.Repeat([]float32{1}, len(d.ids)-len(d.weights))...)
+	}
 	if doc.types != nil || d.types != nil {
 		before := d.start[len(d.start)-1]
 		d.typed = true
@@ -148,6 +158,9 @@ func (d *Dataset) sum() string {
 	hashInts(h, d.types)
 	for _, b := range d.begins {
 		fmt.Fprintln(h, b)
+	}
+	for _, w := range d.weights {
+		fmt.Fprintln(h, w)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -12,6 +12,8 @@ import (
 // document is the tokens of one record, as Dataset has them.
 type document struct {
 	ids, labels, bytes, types []int32
+	weights                   []float32 // nil: all 1
+	rationale                 bool      // of style multitask
 	begins                    []bool
 	given                     bool
 	second, class             int32
@@ -30,13 +32,17 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 	case o.Task == Classification:
 		doc, err = encodeClassified(ex, encoder, o.Classes)
 	case formats[r.file.Format].text:
-		doc, err = encodeText(r.file, ex, encoder, o)
+		for doc, err = encodeText(r.file, ex, encoder, o); err == nil && ex.shorter != nil && o.Length > 0 && len(doc.ids) > o.Length; {
+			ex = ex.shorter()
+			doc, err = encodeText(r.file, ex, encoder, o)
+		}
 	case o.WholeWords:
 		doc.begins = slices.Repeat([]bool{true}, len(doc.ids)) // ids alone know no words
 	}
 	if err != nil {
 		return document{}, err
 	}
+	doc.rationale = ex.rationale
 	if len(doc.ids) == 0 {
 		return document{}, errNoTokens
 	}
@@ -51,7 +57,7 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 
 // encodeText encodes a text, or a prompt and its completion as the one text prompt + completion, since that is what the model will see:
 // encoded apart, many tokenizers would put a space that nobody wrote in front of the completion. A token belongs to the completion if
-// it covers at least one of its bytes. (So end prompts without a space and begin completions with one, or the space, joined to the
+// it covers at least one of its bytes; so with every part of a text that alone is learned. (So end prompts without a space and begin completions with one, or the space, joined to the
 // completion's first word, is learned too.) An end token follows according to append_eos, unless the text already ends with it.
 // The end token is a Causal document's own; around others the tokenizer's tokens come with each piece.
 func encodeText(f *File, ex example, encoder Encoder, o LoadOptions) (document, error) {
@@ -66,32 +72,56 @@ func encodeText(f *File, ex example, encoder Encoder, o LoadOptions) (document, 
 	if o.WholeWords {
 		doc.begins = wordBegins(ex.text, e.Spans)
 	}
-	prompt := 0 // tokens that are not labels
-	if f.MaskPrompt && ex.prompt > 0 {
-		prompt = slices.IndexFunc(e.Spans, func(s tokenizer.Span) bool { return s.End > ex.prompt })
-		if prompt < 0 {
-			prompt = len(e.IDs)
-		}
+	if ex.parts != nil {
+		doc.learn(e, ex.parts)
 	}
 	if f.AppendEOS != "false" && o.Task == Causal {
 		end := encoder.Suffix()
+		if ex.written {
+			end = nil
+		}
 		if eos := encoder.EOS(); eos >= 0 && (f.AppendEOS == "true" || ex.pair) && !slices.Contains(end, eos) {
 			end = append(slices.Clip(end), eos)
 		}
 		if !hasSuffix(doc.ids, end) {
-			doc.ids = append(doc.ids, end...)
-			if o.Bytes {
-				doc.bytes = append(doc.bytes, make([]int32, len(end))...)
-			}
-		}
-	}
-	if prompt > 0 {
-		doc.labels = slices.Clone(doc.ids)
-		for i := range prompt {
-			doc.labels[i] = Ignore
+			doc.append(end, o.Bytes)
 		}
 	}
 	return doc, nil
+}
+
+// learn makes labels of the tokens of the parts alone.
+func (doc *document) learn(e tokenizer.Encoding, parts []part) {
+	doc.labels = slices.Repeat([]int32{Ignore}, len(doc.ids))
+	for _, p := range parts {
+		for i, in := range e.Mask([]tokenizer.Span{p.Span}) {
+			if !in {
+				continue
+			}
+			doc.labels[i] = doc.ids[i]
+			if p.weight == 1 {
+				continue
+			}
+			if doc.weights == nil {
+				doc.weights = slices.Repeat([]float32{1}, len(doc.ids))
+			}
+			doc.weights[i] = p.weight
+		}
+	}
+}
+
+// append adds tokens that no byte of the text stands for, and that are learned.
+func (doc *document) append(ids []int32, bytes bool) {
+	doc.ids = append(doc.ids, ids...)
+	if doc.labels != nil {
+		doc.labels = append(doc.labels, ids...)
+	}
+	if doc.weights != nil {
+		doc.weights = append(doc.weights, slices.Repeat([]float32{1}, len(ids))...)
+	}
+	if bytes {
+		doc.bytes = append(doc.bytes, make([]int32, len(ids))...)
+	}
 }
 
 func encodeValid(text string, encoder Encoder) (tokenizer.Encoding, error) {

@@ -65,6 +65,13 @@ func (f fake) MASK() int32 {
 	}
 	return 9
 }
+func (f fake) ChatTemplate(name string) (*tokenizer.ChatTemplate, error) {
+	t, err := tokenizer.Load("../../testdata/tokenizer/clean/own-gpt2.tokenizer.json")
+	if err != nil {
+		return nil, err
+	}
+	return t.ChatTemplate(name)
+}
 func (f fake) Special(id int32) bool { return id < 3 || id == 9 }
 func (f fake) Pair() (tokenizer.Pair, error) {
 	if f.noPair {

@@ -30,13 +30,26 @@ type object map[string]json.RawMessage
 func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, error), emit func(record) error) error {
 	return splitJSON(f, r, func(unit string, number int, raw []byte) error {
 		return emit(record{f, unit, number, func() (example, error) {
-			o, err := decodeObject(raw)
+			o, err := f.object(raw)
 			if err != nil {
 				return example{}, err
 			}
 			return parse(f, o)
 		}})
 	})
+}
+
+// object decodes a record. An answer that the limit of tokens ended is skipped.
+func (f *File) object(raw []byte) (object, error) {
+	o, err := decodeObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	var reason string
+	if !f.KeepTruncated && json.Unmarshal(o["finish_reason"], &reason) == nil && reason == "length" {
+		return nil, skipped(`answers that a limit of tokens cut short (finish_reason "length"; keep_truncated: true takes them)`)
+	}
+	return o, nil
 }
 
 // splitJSON sends each value as it is written, with where it stands.
@@ -124,6 +137,9 @@ func decodeObject(raw []byte) (object, error) {
 }
 
 func parseFields(f *File, o object) (example, error) {
+	if f.pairs && f.task == Causal && o[f.Field] == nil && o["prompt"] != nil && o["completion"] != nil {
+		f = &File{PromptField: "prompt", CompletionField: "completion", MaskPrompt: true}
+	}
 	var values []string
 	for _, name := range f.fields() {
 		raw, ok := o[name]

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
+
+	"kdistill/internal/tokenizer"
 )
 
 // LoadOptions are what Load needs besides the files.
@@ -19,6 +23,9 @@ type LoadOptions struct {
 	Task       Task
 	Classes    Classes // Classification
 	WholeWords bool    // Masked: keep where words begin
+
+	Length int    // icl: most tokens of a document: demonstrations that don't fit are left out; 0: no limit
+	Seed   uint64 // icl: of the demonstrations
 }
 
 // Load reads the files in their order and encodes their documents on all cores; the result does not depend on how many there are.
@@ -52,6 +59,7 @@ func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*D
 	defer running.Wait()
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
+	l := &loading{Dataset: d, files: files}
 	for j := range encodeAll(inner, &running, files, encoder, o) {
 		select {
 		case <-j.done:
@@ -60,28 +68,109 @@ func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*D
 		if ctx.Err() != nil { // the job may have been left undone
 			return nil, ctx.Err()
 		}
-		if j.file == len(d.files) {
-			d.files = append(d.files, origin{files[j.file].Path, d.Len(), !formats[files[j.file].Format].text})
-		}
-		for _, doc := range j.documents {
-			d.add(doc)
-			if d.Len() == o.Limit {
-				d.fingerprint = d.sum()
-				return d, nil
-			}
-		}
-		if j.err == nil && j.last && d.Len() == d.files[j.file].first {
-			j.err = fmt.Errorf("%s: no documents in it (format %s)", files[j.file].Path, files[j.file].Format)
-		}
-		if j.err != nil {
-			return nil, j.err
+		if done, err := l.take(j, o.Limit); err != nil {
+			return nil, err
+		} else if done {
+			break
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d.fingerprint = d.sum()
+	l.finish()
 	return d, nil
+}
+
+// loading is a Dataset that grows.
+type loading struct {
+	*Dataset
+	files      []File
+	skipped    map[string]int // of the last file
+	rationales []int32        // documents of the last file that are rationales of style multitask
+}
+
+// take adds what a job has made; done says that the limit is reached.
+func (l *loading) take(j *job, limit int) (done bool, err error) {
+	d, f := l.Dataset, &l.files[j.file]
+	if j.file == len(d.files) {
+		l.finishFile()
+		d.files = append(d.files, origin{f.Path, d.Len(), f.bare()})
+	}
+	for i := range j.documents {
+		if j.documents[i].rationale {
+			l.rationales = append(l.rationales, int32(d.Len()))
+		}
+		d.add(j.documents[i])
+		if d.Len() == limit {
+			return true, nil
+		}
+	}
+	for reason, n := range j.skipped {
+		if l.skipped == nil {
+			l.skipped = map[string]int{}
+		}
+		l.skipped[reason] += n
+	}
+	if j.err == nil && j.last && d.Len() == d.files[j.file].first {
+		j.err = fmt.Errorf("%s: no documents in it (format %s)%s", f.Path, f.Format, l.why())
+	}
+	return false, j.err
+}
+
+// why lists what was skipped in a file of which nothing is left.
+func (l *loading) why() string {
+	var all []string
+	for _, reason := range slices.Sorted(maps.Keys(l.skipped)) {
+		all = append(all, fmt.Sprintf("%d %s", l.skipped[reason], reason))
+	}
+	if all == nil {
+		return ""
+	}
+	return ": left out are " + strings.Join(all, ", ")
+}
+
+// finishFile closes the last file: it notes what was skipped, and balances the tasks of style multitask.
+func (l *loading) finishFile() {
+	if len(l.Dataset.files) == 0 {
+		return
+	}
+	i := len(l.Dataset.files) - 1
+	f, first := l.files[i], l.Dataset.files[i].first
+	if f.fellBack {
+		l.notes = append(l.notes, f.Path+": the tokenizer has no chat template: chats are written as Alpaca's prompt (chat_template: alpaca)")
+	}
+	for _, reason := range slices.Sorted(maps.Keys(l.skipped)) {
+		l.notes = append(l.notes, fmt.Sprintf("%s: left out: %d %s", f.Path, l.skipped[reason], reason))
+	}
+	if len(l.rationales) > 0 {
+		l.balance(first, f.RationaleWeight)
+	}
+	l.skipped, l.rationales = nil, nil
+}
+
+// balance weighs the tokens of rationales so that the weighted mean over all tokens from a document on is, but for a factor, the mean over the answers' tokens
+// plus weight times the mean over the rationales' (Hsieh et al. 2023): rationales are many times longer.
+func (l *loading) balance(first int, weight float64) {
+	d := l.Dataset
+	any := func(int) bool { return true }
+	all, ofRationales := d.count(d.start[first], len(d.ids), any), 0
+	for _, i := range l.rationales {
+		ofRationales += d.count(d.start[i], d.start[i+1], any)
+	}
+	if d.weights == nil {
+		d.weights = slices.Repeat([]float32{1}, len(d.ids))
+	}
+	w := float32(weight * float64(all-ofRationales) / float64(ofRationales))
+	for _, i := range l.rationales {
+		for at := d.start[i]; at < d.start[i+1]; at++ {
+			d.weights[at] = w
+		}
+	}
+}
+
+func (l *loading) finish() {
+	l.finishFile()
+	l.fingerprint = l.sum()
 }
 
 // check finds what is wrong before any file is read.
@@ -109,6 +198,12 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 		if _, err := os.Stat(f.Path); err != nil {
 			return fmt.Errorf("data: %w", err)
 		}
+		if formats[f.Format].template {
+			if err := f.findTemplate(encoder); err != nil {
+				return fmt.Errorf("%s: %w", f.Path, err)
+			}
+		}
+		f.seed = o.Seed
 	}
 	if encoder != nil {
 		return inVocabulary("the tokenizer's start token", encoder.Prefix(), o.Vocab, false)
@@ -130,6 +225,8 @@ func checkTask(files []File, task Task) error {
 			return fmt.Errorf("%s: append_eos is for models that predict the next token: this one gets what its tokenizer puts around a text", f.Path)
 		case task != Classification && (f.LabelField != "" || f.PairField != ""):
 			return fmt.Errorf("%s: pair_field and label_field are for models that classify: remove them", f.Path)
+		case task != Causal && format.causal:
+			return fmt.Errorf("%s: format %s is for models that predict the next token", f.Path, f.Format)
 		case task == Classification && f.PromptField != "":
 			return fmt.Errorf("%s: the model classifies: in place of prompt_field and completion_field set field, label_field and, for pairs, pair_field", f.Path)
 		case task == Classification && format.text && !format.fields:
@@ -140,6 +237,16 @@ func checkTask(files []File, task Task) error {
 		}
 	}
 	return nil
+}
+
+// findTemplate takes the chat template that was named, or the tokenizer's own, or Alpaca's prompt.
+func (f *File) findTemplate(encoder Encoder) (err error) {
+	f.template, err = encoder.ChatTemplate(f.ChatTemplate)
+	if f.ChatTemplate == "" && errors.Is(err, tokenizer.ErrNoTemplate) {
+		f.ChatTemplate, f.fellBack = "alpaca", true
+		f.template, err = encoder.ChatTemplate(f.ChatTemplate)
+	}
+	return err
 }
 
 // frames asks the tokenizer what it puts around texts.
@@ -175,8 +282,9 @@ type job struct {
 	last      bool // the file ends here
 	records   []record
 	documents []document
-	err       error         // what follows the documents
-	done      chan struct{} // closed when documents and err are set
+	skipped   map[string]int // records that became no document, by reason
+	err       error          // what follows the documents
+	done      chan struct{}  // closed when documents and err are set
 }
 
 // recordsPerJob is large enough that handing over costs nothing, small enough that few documents are in flight.
@@ -251,6 +359,14 @@ func (j *job) encode(ctx context.Context, encoder Encoder, o LoadOptions) {
 			return
 		}
 		doc, err := encodeRecord(r, encoder, o)
+		var reason skipped
+		if errors.As(err, &reason) {
+			if j.skipped == nil {
+				j.skipped = map[string]int{}
+			}
+			j.skipped[string(reason)]++
+			continue
+		}
 		if err != nil {
 			j.err = fmt.Errorf("%s: %w", r, err)
 			return

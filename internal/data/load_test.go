@@ -182,7 +182,7 @@ func TestWrongDocuments(t *testing.T) {
 		{"a.jsonl", `{"input_ids": [5, 6], "attention_mask": [1, 2]}`, tokens, "attention_mask[1]: have 2, want 0 or 1"},
 		{"a.jsonl", `{"input_ids": [5, 6], "attention_mask": [1, true]}`, tokens, "attention_mask[1]: want an integer, have true"},
 		{"a.parquet", "PAR1 is what it begins with", File{}, "a.parquet: not a parquet file"},
-		{"a.dat", "x", File{}, `a.dat: the extension ".dat" tells no format: set format to one of jsonl, parquet, text, tokens`},
+		{"a.dat", "x", File{}, `a.dat: the extension ".dat" tells no format: set format to one of chat, cot, icl, jsonl, parquet, text, tokens`},
 		{"a.txt", "x", File{Format: "csv"}, `unknown format "csv"`},
 		{"a.txt", "x", File{AppendEOS: "yes"}, `append_eos: have "yes"`},
 		{"a.txt", "x", File{Field: "text"}, "are for jsonl, parquet and tsv"},

@@ -141,6 +141,9 @@ func (p piece) predictNext(b *Batch, text int, d *Dataset) {
 		}
 		predictor := text + i - p.start - 1
 		b.Labels[predictor] = labels[i]
+		if b.Weights != nil {
+			b.Weights[predictor] = d.weights[i]
+		}
 		if b.Bytes != nil {
 			b.Bytes[predictor] = d.bytes[i]
 		}

@@ -14,6 +14,7 @@ import (
 	"kdistill/internal/data"
 	"kdistill/internal/graph"
 	"kdistill/internal/kernel"
+	"kdistill/internal/loss"
 	"kdistill/internal/optim"
 	"kdistill/internal/report"
 )
@@ -119,7 +120,7 @@ func (r *run) step(ctx context.Context, number int, batch *data.Batch) (report.S
 	}
 	done := number - s.first // of the stage
 	for i, t := range s.terms {
-		t.Scale = s.Loss[i].Weight.At(part(done, s.Steps)) / float64(max(1, counted(batch, t)))
+		t.Scale = s.Loss[i].Weight.At(part(done, s.Steps)) / weighed(batch, t)
 	}
 	clear(flat.Gradients)
 	values, err := r.accumulate(ctx, s, batch)
@@ -184,9 +185,8 @@ func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float6
 	s := report.Step{Step: step, Stage: now.Name, Losses: map[string]float64{}, GradNorm: norm, LR: lr}
 	for i, t := range now.terms {
 		s.Loss += t.Scale * v.sums[i]
-		n := counted(batch, t)
-		s.Losses[now.Loss[i].Label()] = v.sums[i] / float64(max(1, n))
-		s.Tokens = max(s.Tokens, n)
+		s.Losses[now.Loss[i].Label()] = v.sums[i] / weighed(batch, t)
+		s.Tokens = max(s.Tokens, counted(batch, t))
 	}
 	if r.cached != nil && !r.cached.Complete() && now.needsTeacher() {
 		n := float64(max(1, counted(batch, &graph.Term{Attended: r.cached.Attended})))
@@ -206,6 +206,22 @@ func counted(b *data.Batch, t *graph.Term) int {
 		return b.Attended()
 	}
 	return b.Labelled()
+}
+
+// weighed is what a term's values are divided by: the weights of the positions that it counts, where there are such, or their number; 1 where it is 0.
+func weighed(b *data.Batch, t *graph.Term) float64 {
+	sum := float64(counted(b, t))
+	if b.Weights != nil && t.Loss.Rows == loss.Logits {
+		for i, w := range b.Weights { // 1 where there is no label
+			if b.Labels[i] != data.Ignore {
+				sum += float64(w) - 1
+			}
+		}
+	}
+	if sum <= 0 {
+		return 1
+	}
+	return sum
 }
 
 // part is how much of the stage is done before a step: 0 at the first, 1 at the last.

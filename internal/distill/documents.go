@@ -12,7 +12,9 @@ import (
 // loadData reads training and evaluation documents.
 func (r *run) loadData(ctx context.Context) error {
 	c := r.config
-	load := data.LoadOptions{Vocab: r.student.model.Info().Vocab, Bytes: true, WholeWords: c.Data.WholeWords}
+	load := data.LoadOptions{
+		Vocab: r.student.model.Info().Vocab, Bytes: true, WholeWords: c.Data.WholeWords, Length: c.Data.SequenceLength, Seed: uint64(c.Train.Seed),
+	}
 	for _, t := range r.teachers {
 		load.Vocab = min(load.Vocab, t.Model.Info().Vocab)
 	}
@@ -34,6 +36,9 @@ func (r *run) loadData(ctx context.Context) error {
 	var err error
 	if r.dataset, err = data.Load(ctx, files(c.Data.Train), encoder, load); err != nil {
 		return fmt.Errorf("data.train: %w", err)
+	}
+	for _, note := range r.dataset.Notes() {
+		r.say("note: data.train: %s", note)
 	}
 	if r.source, err = data.NewSource(r.dataset, r.order); err != nil {
 		return fmt.Errorf("data.train: %w", err)
@@ -86,6 +91,8 @@ func files(sources []config.Source) []data.File {
 			Path: s.Path, Format: s.Format, Separator: s.Separator, Field: s.Field, PromptField: s.PromptField,
 			CompletionField: s.CompletionField, MaskPrompt: s.MaskPrompt, AppendEOS: s.AppendEOS,
 			Columns: s.Columns, PairField: s.PairField, LabelField: s.LabelField,
+			KeepTruncated: s.KeepTruncated, Fields: s.Fields, ChatTemplate: s.ChatTemplate, Style: s.Style, Rationales: s.Rationales,
+			RationaleWeight: s.RationaleWeight, Shots: s.Shots, DemonstrationWeight: s.DemonstrationWeight,
 		})
 	}
 	return out

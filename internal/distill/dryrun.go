@@ -53,7 +53,7 @@ func DryRun(ctx context.Context, c *config.Config, o Options) error {
 // timeStage measures a micro-batch and tells of it.
 func (r *run) timeStage(ctx context.Context, s *stage, batch *data.Batch, out io.Writer) (time.Duration, error) {
 	for _, t := range s.terms {
-		t.Scale = 1 / float64(max(1, counted(batch, t)))
+		t.Scale = 1 / weighed(batch, t)
 	}
 	step, err := timed(func() error { _, err := s.objective.Run(ctx, batch); return err })
 	if err != nil {

@@ -128,7 +128,7 @@ func (r *run) planStages() error {
 		}
 		s.first = r.steps() + 1
 		s.last = r.steps() + s.Steps
-		s.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: s.terms, Features: s.features, Arena: &r.arena, BF16: r.bf16()}
+		s.objective = &objective.Objective{Model: r.student.model, Weights: r.student.flat, Terms: s.terms, Features: s.features, Arena: &r.arena, BF16: r.bf16(), Weighted: true}
 		switch {
 		case !s.needsTeacher():
 		case r.cached != nil:

@@ -32,10 +32,13 @@ func (characters) Encode(text string, _ bool) (e tokenizer.Encoding, err error) 
 	}
 	return e, nil
 }
-func (characters) Prefix() []int32               { return []int32{0} }
-func (characters) Suffix() []int32               { return nil }
-func (characters) EOS() int32                    { return -1 }
-func (characters) VocabSize() int                { return 20 }
+func (characters) Prefix() []int32 { return []int32{0} }
+func (characters) Suffix() []int32 { return nil }
+func (characters) EOS() int32      { return -1 }
+func (characters) VocabSize() int  { return 20 }
+func (characters) ChatTemplate(name string) (*tokenizer.ChatTemplate, error) {
+	return nil, tokenizer.ErrNoTemplate
+}
 func (characters) MASK() int32                   { return -1 }
 func (characters) Special(id int32) bool         { return id == 0 }
 func (characters) Pair() (tokenizer.Pair, error) { return tokenizer.Pair{}, errors.New("no template") }

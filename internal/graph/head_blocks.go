@@ -60,8 +60,11 @@ func (c *chunks[F]) scanRow(r int) {
 
 // backRow puts the gradient of the block of row r in its place.
 func (c *chunks[F]) backRow(r int) {
-	_, label, terms, _ := c.at(r)
+	position, label, terms, _ := c.at(r)
 	z, y := c.finished(r)
 	h := terms.hearings[0]
-	c.inPlace(z, func(dz []F) { h.sum.Gradient(h.streams[r], dz, z, y, c.from, label) })
+	c.inPlace(z, func(dz []F) {
+		h.sum.Gradient(h.streams[r], dz, z, y, c.from, label)
+		c.weigh(dz, position)
+	})
 }

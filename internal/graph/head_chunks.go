@@ -221,6 +221,7 @@ func (c *chunks[F]) wholeRow(r int) {
 			if target != nil {
 				kernel.Add(dz, dz, target)
 			}
+			c.weigh(dz, position)
 		})
 	} else {
 		p, q = c.evaluate(terms, values, nil, r, z, y, kept, label)
@@ -231,13 +232,28 @@ func (c *chunks[F]) wholeRow(r int) {
 	c.keep(position, terms, values)
 }
 
-// keep stores the values of a position.
+// keep stores the weighted values of a position.
 func (c *chunks[F]) keep(position int32, terms *counting[F], values []float64) {
+	weight := c.weight(position)
 	for _, h := range terms.hearings {
 		for j, i := range h.terms {
-			c.Values[i][position] = values[j]
+			c.Values[i][position] = weight * values[j]
 		}
 		values = values[len(h.terms):]
+	}
+}
+
+func (c *chunks[F]) weight(position int32) float64 {
+	if c.Weights == nil {
+		return 1
+	}
+	return float64(c.Weights[position])
+}
+
+// weigh multiplies the gradient of a position's logits by its weight.
+func (c *chunks[F]) weigh(dz []F, position int32) {
+	if w := c.weight(position); w != 1 {
+		kernel.Scale(dz, dz, F(w))
 	}
 }
 
@@ -267,7 +283,7 @@ func (c *chunks[F]) target(z []F, position int32, label int) (dz []F) {
 	for _, i := range c.targets {
 		t := c.Terms[i]
 		number[0] = F(t.Targets[position])
-		c.Values[i][position] = float64(loss.Value(t.Loss, dz, F(t.Scale), z, number, label))
+		c.Values[i][position] = c.weight(position) * float64(loss.Value(t.Loss, dz, F(t.Scale), z, number, label))
 	}
 	return dz
 }

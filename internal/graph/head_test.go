@@ -39,6 +39,7 @@ type headCase struct {
 	softcap              float64
 	biased               bool // heads of both have a bias
 	budget               int  // of the graph
+	weights              []float32
 	teacher, teacherHead *Param
 	teacherBias          *Param
 	recording            *rowsOnDisk // in place of the teacher
@@ -140,6 +141,20 @@ func TestHeadOfSeveralTerms(t *testing.T) {
 			&Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25},
 			&Term{Loss: newLoss(t, "forward_kl"), Attended: true, Scale: 0.5},
 			&Term{Loss: newLoss(t, "logit_mse"), Scale: 0.125}).check(t)
+	}
+}
+
+// TestWeights multiplies value and gradient of positions, some by 0, whether the vocabulary comes whole or in blocks.
+func TestWeights(t *testing.T) {
+	for _, vocab := range []int{7, 2*idBlock + 5} {
+		c := newHeadCase(2, 5, false, vocab, vocab, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}, &Term{Loss: newLoss(t, "forward_kl"), Attended: true, Scale: 0.5})
+		for i := range c.feed.Labels {
+			c.weights = append(c.weights, []float32{1, 0, 0.25, 3}[i%4])
+		}
+		if vocab > idBlock {
+			c.budget = 1
+		}
+		c.check(t)
 	}
 }
 
@@ -424,6 +439,7 @@ func (c *headCase) check(t *testing.T) {
 	t.Helper()
 	p, cost := c.compile(t, c.build, true)
 	p.poison()
+	c.losses.Weights = c.weights
 	c.run(t, p)
 
 	h, hidden := c.head(trained), []float64(nil)
@@ -457,12 +473,18 @@ func (c *headCase) check(t *testing.T) {
 			if label := c.feed.Labels[i]; label >= 0 || term.Attended && c.feed.Attended[i] != 0 {
 				want = termValue(term, dz, z, y, kept, i, int(label))
 			}
+			if c.weights != nil {
+				want *= float64(c.weights[i])
+			}
 			if have := c.losses.Values[k][i]; math.Abs(have-want) > 1e-13 {
 				t.Errorf("term %d, position %d: have %v, want %v", k, i, have, want)
 			}
 			total += term.Scale * want
 		}
 		for v, d := range dz {
+			if c.weights != nil {
+				d *= float64(c.weights[i])
+			}
 			if c.softcap != 0 {
 				d *= 1 - z[v]*z[v]/c.softcap/c.softcap
 			}

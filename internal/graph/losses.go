@@ -23,6 +23,8 @@ type Losses struct {
 	Terms []*Term
 	// Values holds each term's value at each position after a run, [terms][N]; 0 where the term doesn't count.
 	Values [][]float64
+	// Weights are factors of value and gradient at each position, of the terms on logits; nil: all 1. They are read at every run.
+	Weights []float32
 	// TeacherTail and StudentTail hold the probability of the ids that a recording has not kept at each position where a term compares, 0 elsewhere; nil where
 	// rows are whole.
 	TeacherTail, StudentTail []float64

@@ -54,6 +54,7 @@ type Objective struct {
 	Recompute  bool
 	BF16       bool // as graph.Graph's
 	HeadBudget int  // as graph.Graph's
+	Weighted   bool // batches' weights count
 
 	programs graph.ByShape[*compiled]
 }
@@ -83,6 +84,9 @@ func (o *Objective) Run(ctx context.Context, batch *data.Batch) (*graph.Losses, 
 			return nil, fmt.Errorf("loss %s: the documents come with no numbers to predict", t.Loss.Name)
 		}
 		t.Targets = batch.Targets
+	}
+	if o.Weighted {
+		c.losses.Weights = batch.Weights
 	}
 	if c.loads {
 		if err := o.Recorded.Load(batch); err != nil {

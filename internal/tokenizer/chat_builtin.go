@@ -55,6 +55,32 @@ var builtinTemplates = map[string]string{
   {{- '<start_of_turn>model\n' }}
 {%- endif %}`,
 
+	// alpaca is the prompt of Stanford Alpaca: a preamble (a system message takes its place), the instruction, its input where a message has one apart,
+	// the answer behind "### Response:", the end token. Start tokens are the tokenizer's own business.
+	"alpaca": builtinBegin + `
+{%- if messages[0].role == 'system' %}
+  {{- text(messages[0]) ~ '\n\n' }}
+  {%- set messages = messages[1:] %}
+{%- elif messages[0].input %}
+  {{- 'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n' }}
+{%- else %}
+  {{- 'Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n' }}
+{%- endif %}
+{%- for message in messages %}
+  {%- if message.role == 'assistant' %}
+    {%- generation %}{{ text(message) ~ (eos_token or '') }}{% endgeneration %}
+    {%- if not loop.last %}
+      {{- '\n\n' }}
+    {%- endif %}
+  {%- else %}
+    {{- '### Instruction:\n' ~ (message.instruction or text(message)) ~ '\n\n' }}
+    {%- if message.input %}
+      {{- '### Input:\n' ~ message.input ~ '\n\n' }}
+    {%- endif %}
+    {{- '### Response:' }}
+  {%- endif %}
+{%- endfor %}`,
+
 	// none writes the contents one after the other, with nothing around them.
 	"none": builtinBegin + `
 {%- for message in messages %}

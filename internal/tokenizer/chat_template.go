@@ -61,7 +61,7 @@ func (t *Tokenizer) ChatTemplate(name string) (*ChatTemplate, error) {
 }
 
 // ChatTemplates returns the names of the built-in chat templates.
-func ChatTemplates() []string { return []string{"chatml", "llama3", "gemma", "none"} }
+func ChatTemplates() []string { return []string{"chatml", "llama3", "gemma", "alpaca", "none"} }
 
 func (t *Tokenizer) templateNames() (names []string) {
 	for name := range t.chat.templates {

@@ -143,7 +143,7 @@ func TestChatTemplateFiles(t *testing.T) {
 		name, chat string
 		want, err  string
 	}{
-		{files: map[string]string{}, chat: plain, err: "the tokenizer has no chat template (the built-in templates chatml, llama3, gemma, none can be used instead)"},
+		{files: map[string]string{}, chat: plain, err: "the tokenizer has no chat template (the built-in templates chatml, llama3, gemma, alpaca, none can be used instead)"},
 		{files: map[string]string{"tokenizer_config.json": `{"chat_template":null}`}, chat: plain, err: "no chat template"},
 		{files: map[string]string{"tokenizer_config.json": `{"chat_template":"config {{ messages|length }}"}`}, chat: plain, want: "config 1"},
 		{files: map[string]string{"chat_template.jinja": "file"}, chat: plain, want: "file"},
@@ -154,8 +154,8 @@ func TestChatTemplateFiles(t *testing.T) {
 		{files: map[string]string{"chat_template.jinja": "d", "additional_chat_templates/tool_use.jinja": "t"}, chat: tools, want: "t"},
 		{files: map[string]string{"tokenizer_config.json": `{"chat_template":[{"name":"rag","template":"r"}]}`}, chat: plain, err: "none is called default: want one of rag"},
 		{files: map[string]string{"tokenizer_config.json": `{"chat_template":[{"name":"tool_use","template":"t"}]}`}, chat: plain, err: "for chats with tools only"},
-		{files: map[string]string{"tokenizer_config.json": `{"chat_template":"{% if %}"}`}, chat: plain, err: "chat template: line 1: have the end of a tag, want an expression (the built-in templates chatml, llama3, gemma, none can be used instead)"},
-		{files: map[string]string{}, name: "vicuna", chat: plain, err: `chat template "vicuna": want one of chatml, llama3, gemma, none`},
+		{files: map[string]string{"tokenizer_config.json": `{"chat_template":"{% if %}"}`}, chat: plain, err: "chat template: line 1: have the end of a tag, want an expression (the built-in templates chatml, llama3, gemma, alpaca, none can be used instead)"},
+		{files: map[string]string{}, name: "vicuna", chat: plain, err: `chat template "vicuna": want one of chatml, llama3, gemma, alpaca, none`},
 		{files: map[string]string{"tokenizer_config.json": `{"bos_token":{"content":"<b>"},"eos_token":"<|im_end|>","image_token":"<i>","add_bos_token":true,"sep_token":null,"extra_special_tokens":{"boi":"<y>"}}`,
 			"chat_template.jinja": "{{ bos_token }}{{ eos_token }}{{ image_token }}{{ boi }}{{ add_bos_token is defined }}{{ sep_token is defined }}"}, chat: plain, want: "<b><|im_end|><i><y>FalseFalse"},
 		{files: map[string]string{"special_tokens_map.json": `{"bos_token":"<|im_start|>"}`, "chat_template.jinja": "{{ bos_token }}"}, chat: plain, want: "<|im_start|>"},
