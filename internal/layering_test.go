@@ -18,19 +18,20 @@ import (
 // layers lists all packages; each may import only those before it.
 var layers = strings.Fields(`
 	suggest testutil rouge answer configs config kernel loss safetensors tokenizer data graph nn model checkpoint signal optim
-	objective teacher generate eval task report distill cli`)
+	objective teacher generate eval task report synth distill cli`)
 
 // owners are the only packages that may know a module, separated by blanks.
 var owners = map[string]string{
-	"github.com/spf13/viper":        "config",
-	"github.com/spf13/cobra":        "cli",
-	"gorgonia.org/gorgonia":         "graph",
-	"github.com/edsrzf/mmap-go":     "safetensors signal",
-	"github.com/gofrs/flock":        "checkpoint",
-	"github.com/parquet-go":         "data",
-	"github.com/mmcloughlin/avo":    "kernel", // its generators
-	"github.com/x448/float16":       "safetensors",
-	"github.com/dlclark/regexp2/v2": "tokenizer",
+	"github.com/spf13/viper":         "config",
+	"github.com/spf13/cobra":         "cli",
+	"gorgonia.org/gorgonia":          "graph",
+	"github.com/edsrzf/mmap-go":      "safetensors signal",
+	"github.com/gofrs/flock":         "checkpoint",
+	"github.com/parquet-go":          "data",
+	"github.com/mmcloughlin/avo":     "kernel", // its generators
+	"github.com/x448/float16":        "safetensors",
+	"github.com/dlclark/regexp2/v2":  "tokenizer",
+	"github.com/openai/openai-go/v3": "synth",
 }
 
 // TestLayers keeps data flowing one way: config, data, teacher's signal, graph, optimizer, checkpoint, evaluation and report. Tests are exempt.

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// TestScripts runs testdata/*.txtar. $MODELS holds the golden models, $HF_ENDPOINT is a hub that has org/tiny and org/slow.
+// TestScripts runs testdata/*.txtar. $MODELS holds the golden models, $HF_ENDPOINT is a hub that has org/tiny and org/slow, $TEACHER a server's model.
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
 // TestSharedScripts runs testdata/shared/*.txtar, which use real models and data in $SHARED.
@@ -49,11 +49,31 @@ func runScripts(t *testing.T, dir string) {
 			e.Setenv("MODELS", models)
 			e.Setenv("SHARED", shared)
 			e.Setenv("HF_ENDPOINT", h.server.URL)
+			parrot := newParrot()
+			e.Defer(parrot.Close)
+			e.Setenv("TEACHER", parrot.URL+"/v1")
 			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"interrupt": interrupt},
 	})
+}
+
+// newParrot serves a model by the API of OpenAI: it says what it is told.
+func newParrot() *httptest.Server {
+	mux := http.NewServeMux()
+	reply := func(w http.ResponseWriter, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	type object = map[string]any
+	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) { reply(w, object{"data": []object{{"id": "parrot"}}}) })
+	mux.HandleFunc("POST /v1/completions", func(w http.ResponseWriter, r *http.Request) {
+		var q struct{ Prompt string }
+		_ = json.NewDecoder(r.Body).Decode(&q)
+		reply(w, object{"choices": []object{{"text": " said " + q.Prompt, "finish_reason": "stop"}}, "usage": object{"prompt_tokens": 1, "completion_tokens": 2}})
+	})
+	return httptest.NewServer(mux)
 }
 
 // hub is a Hugging Face hub with one model under two names; of org/slow the weights never come.

@@ -70,15 +70,14 @@ func settleSources(key string, sources []Source, given map[string]*yaml.Node) {
 	}
 }
 
-// check finds what is missing and what contradicts itself.
-func (l *loader) check(c *Config) {
-	wrong := func(key, format string, args ...any) {
-		if !slices.ContainsFunc(l.problems, func(p problem) bool { return p.key == key }) { // said already
-			l.fail(l.given[key], key, format, args...)
-		}
-	}
+// checkTraining finds what is missing and what contradicts itself.
+func (l *loader) checkTraining(c *Config) {
+	wrong := l.reporter()
 	l.checkTeachers(c, wrong)
 	checkStudent(c, wrong)
+	if c.Teacher.URL != "" {
+		wrong("teacher.url", "belongs to kdistill synth: train on what it writes, without a teacher or with one in teacher.path")
+	}
 	if len(c.Data.Train) == 0 {
 		wrong("data.train", "is missing: give at least one file, such as [{path: FILE}]")
 	}
@@ -99,6 +98,15 @@ func (l *loader) check(c *Config) {
 }
 
 type reporter func(key, format string, args ...any)
+
+// reporter notes one problem for each key.
+func (l *loader) reporter() reporter {
+	return func(key, format string, args ...any) {
+		if !slices.ContainsFunc(l.problems, func(p problem) bool { return p.key == key }) { // said already
+			l.fail(l.given[key], key, format, args...)
+		}
+	}
+}
 
 func checkStudent(c *Config, wrong reporter) {
 	s := c.Student

@@ -20,6 +20,7 @@ type Config struct {
 	Train   Train   `yaml:"train"`
 	Output  Output  `yaml:"output"`
 	Cache   Cache   `yaml:"cache"`
+	Synth   Synth   `yaml:"synth"`
 }
 
 // Teacher is the frozen model, or a List of them. Path may be empty where no loss needs a teacher.
@@ -28,6 +29,11 @@ type Teacher struct {
 	DType string         `yaml:"dtype" oneof:"auto|float32|bfloat16"`
 	Cache string         `yaml:"cache,omitempty" path:"yes" resume:"free"` // "": the teacher is live
 	List  []NamedTeacher `yaml:"-" instead:"list"`
+
+	// Of kdistill synth, in place of Path: an OpenAI-compatible server, its name of the model, and the environment variable that holds the key.
+	URL    string `yaml:"url,omitempty" resume:"free"`
+	Model  string `yaml:"model,omitempty"`
+	KeyEnv string `yaml:"key_env,omitempty" resume:"free"`
 }
 
 // NamedTeacher is one of several teachers.
@@ -291,6 +297,7 @@ func Default() *Config {
 		},
 		Output: Output{DType: "float32"},
 		Cache:  Cache{TopK: 64, Bits: 16},
+		Synth:  defaultSynth(),
 	}
 	c.Loss[0].setDefaults()
 	c.Loss[0].Name = "forward_kl"

@@ -131,6 +131,7 @@ cache: {dir: D, top_k: all, bits: 8, temperature: 3}
 		},
 		Output: Output{"runs/x", "float16"},
 		Cache:  Cache{"D", AllIDs, 0, 8, 3},
+		Synth:  Default().Synth,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
@@ -238,7 +239,7 @@ func TestProblems(t *testing.T) {
 		{"tail", minimal + "cache: {dir: d}\nloss: [{name: x, tail: none}]", []string{"loss[0].tail", "tail_bucket"}},
 		{"misspelt section", minimal + "trian: {}", []string{"run.yaml:5: trian", "did you mean train?"}},
 		{"upper case", minimal + "Train: {}", []string{"did you mean train?"}},
-		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, stages, train, output and cache"}},
+		{"no idea", minimal + "xyzzy: 1", []string{"the sections are teacher, student, data, loss, stages, train, output, cache and synth"}},
 		{"wrong place", minimal + "train: {lr: 1}", []string{"did you mean train.optimizer.lr?"}},
 		{"wrong section", minimal + "steps: 1", []string{"did you mean train.steps?"}},
 		{"in a list", strings.Replace(minimal, "a.txt", "a.txt, seperator: x", 1), []string{"run.yaml:3: data.train[0].seperator", "data.train[0].separator"}},

@@ -20,7 +20,12 @@ import (
 // Load reads a file, or the embedded configuration of that name where no such file exists. Environment variables
 // (EnvName) lie above it, and above them sets such as "train.steps=10" or "loss[0].weight={from: 1, to: 0}".
 // Every error is an *Error.
-func Load(name string, sets []string) (*Config, error) {
+func Load(name string, sets []string) (*Config, error) { return load(name, sets, false) }
+
+// LoadSynth is Load for kdistill synth, which needs a teacher and the section synth, and no student, data or output.
+func LoadSynth(name string, sets []string) (*Config, error) { return load(name, sets, true) }
+
+func load(name string, sets []string, synth bool) (*Config, error) {
 	text, file, err := Text(name)
 	if err != nil {
 		return nil, &Error{[]string{err.Error()}}
@@ -30,6 +35,9 @@ func Load(name string, sets []string) (*Config, error) {
 	l.readEnvironment()
 	for _, s := range sets {
 		l.set(s)
+	}
+	if synth {
+		l.check = l.checkSynth
 	}
 	return l.config()
 }
@@ -51,12 +59,14 @@ type loader struct {
 	*decoder
 	layers   *viper.Viper
 	unusable bool // the file holds nothing that could be checked
+	check    func(*Config)
 }
 
 const fromDefault = "default"
 
 func newLoader(file string) *loader {
 	l := &loader{decoder: newDecoder(file), layers: viper.New()}
+	l.check = l.checkTraining
 	var root yaml.Node
 	if err := root.Encode(Default()); err != nil {
 		panic(err) // the defaults are ours

@@ -68,7 +68,7 @@ func TestTeacherProblems(t *testing.T) {
 		several("[{path: a}, {path: b, cache: c}]"):                         "teacher[1].cache: several teachers have to be live",
 		several("[{path: a}, {pth: b}]"):                                    "teacher[1].pth: unknown key: did you mean teacher[1].path?",
 		several("[a, b]"):                                                   `teacher[0]: have "a", want name, weight, path, dtype and cache`,
-		several("5"):                                                        "teacher: have 5, want path, dtype and cache, or a list of teachers",
+		several("5"):                                                        "teacher: have 5, want path, dtype, cache, url, model and key_env, or a list of teachers",
 		several("[{path: a}, {path: b}]") + "loss: [{name: x, teacher: c}]": `loss[0].teacher: have "c", want a or b`,
 		minimal + "loss: [{name: x, teacher: c}]":                           `loss[0].teacher: have "c", want t`,
 		several("{}") + "loss: [{name: x, teacher: c}]":                     `loss[0].teacher: have "c", there is none`,

@@ -45,8 +45,15 @@ func NewProgress(w io.Writer, done, total int) *Progress {
 	return p
 }
 
-// Step shows that a step is done. tokensPerSecond is over the steps that the caller likes to average.
+// Step shows that a step of training is done. tokensPerSecond is over the steps that the caller likes to average.
 func (p *Progress) Step(step int, loss, tokensPerSecond float64) {
+	p.Show(step, func() string {
+		return fmt.Sprintf("step %d/%d  loss %.4f  %s tokens/s", step, p.total, loss, Count(int64(tokensPerSecond)))
+	})
+}
+
+// Show shows that step is done, in words, with the time left.
+func (p *Progress) Show(step int, words func() string) {
 	now := p.now()
 	every := max(1, p.total/plainLines)
 	due := step == p.first+1 || step == p.total || step/every > p.marked/every || now.Sub(p.written) >= plainPause
@@ -57,7 +64,7 @@ func (p *Progress) Step(step int, loss, tokensPerSecond float64) {
 		return
 	}
 	p.written, p.marked = now, step
-	line := fmt.Sprintf("step %d/%d  loss %.4f  %s tokens/s", step, p.total, loss, Count(int64(tokensPerSecond)))
+	line := words()
 	if done := step - p.first; step < p.total && done > 0 {
 		left := time.Duration(float64(now.Sub(p.begun)) / float64(done) * float64(p.total-step))
 		line += "  " + Duration(left) + " left"

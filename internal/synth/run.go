@@ -1,0 +1,260 @@
+package synth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"kdistill/internal/config"
+	"kdistill/internal/report"
+)
+
+// run is what a style works with: the input, the teacher behind the store, and the lines that come out.
+type run struct {
+	config  config.Synth
+	teacher Teacher
+	store   *store
+	input   []example
+	now     func() time.Time
+
+	mu       sync.Mutex
+	lines    map[place]Line
+	dropped  []drop
+	refusals []refusal
+	answers  int // that styles were given
+
+	total, done int // keys
+	screen      *screen
+}
+
+// place puts lines in order: by the number of the record, or what takes its place, then by that of the answer.
+type place struct{ record, answer int }
+
+type drop struct {
+	place
+	reason string
+	line   Line
+}
+
+type refusal struct {
+	record int
+	reason string
+}
+
+// answer is one answer with what it came of.
+type answer struct {
+	Answer
+	request Request
+	usage   *Usage
+	time    time.Time
+}
+
+// likelihood is the log-probability of the answer, in nats.
+func (a answer) likelihood() (sum float64) {
+	for _, t := range a.Logprobs {
+		sum += float64(t.Logprob)
+	}
+	return sum
+}
+
+// errBudget ends a run whose budget is used up.
+var errBudget = errors.New("the budget is used up")
+
+// request makes the request of a prompt, as the configuration says.
+func (r *run) request(prompt string) Request {
+	if r.config.Chat {
+		return r.conversation(chat(r.config.System, prompt))
+	}
+	q := r.conversation(nil)
+	q.Prompt = &prompt
+	return q
+}
+
+// conversation makes the request for the next message.
+func (r *run) conversation(messages []Message) Request {
+	c := r.config
+	q := Request{Messages: messages, Sampling: Sampling{
+		MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopP: c.TopP, TopK: c.TopK, MinP: c.MinP, Stop: c.Stop, Logprobs: c.Logprobs, Extra: c.Extra,
+	}}
+	if c.RepetitionPenalty != 1 {
+		q.RepetitionPenalty = c.RepetitionPenalty
+	}
+	return q
+}
+
+// ask returns n answers to a request: those that are stored under its key, and new ones for the rest. Each response is stored before anybody sees it.
+func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]answer, error) {
+	var all []answer
+	for _, rec := range r.store.get(key) {
+		if rec.Request.text() != q.text() {
+			return nil, fmt.Errorf("%s: the stored answer %q is to another prompt: give synth.output another name", r.store.path, key)
+		}
+		if rec.Refused != "" {
+			return nil, &Refused{rec.Refused}
+		}
+		all = append(all, rec.answers()...)
+	}
+	for len(all) < n {
+		if err := r.afford(); err != nil {
+			return nil, err
+		}
+		q.N, q.Seed = n-len(all), seed(r.config.Seed, key, len(all))
+		r.asking()
+		rec := record{Key: key, First: len(all), Request: q}
+		var err error
+		rec.Answers, rec.Usage, err = r.teacher.Answers(ctx, q)
+		var refused *Refused
+		if errors.As(err, &refused) {
+			rec.Refused, err = refused.Reason, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		rec.Time = r.now().UTC().Truncate(time.Millisecond)
+		if err := r.store.add(rec); err != nil {
+			return nil, err
+		}
+		if refused != nil {
+			return nil, refused
+		}
+		if rec.Usage == nil && r.config.BudgetTokens > 0 {
+			return nil, errors.New("the server does not say how many tokens it read and wrote, so that synth.budget_tokens cannot be kept: give synth.budget_requests instead")
+		}
+		all = append(all, rec.answers()...)
+	}
+	r.mu.Lock()
+	r.answers += n
+	r.mu.Unlock()
+	r.advance()
+	return all[:n], nil
+}
+
+func (r *record) answers() (all []answer) {
+	for _, a := range r.Answers {
+		all = append(all, answer{a, r.Request, r.Usage, r.Time})
+	}
+	return all
+}
+
+// seed is that of the first of the answers that a request asks for. It hangs on the run's seed, the key and their number alone.
+func seed(run int64, key string, first int) int64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d\n%s\n%d", run, key, first)
+	return int64(h.Sum64() >> 33)
+}
+
+// afford tells whether another request may be sent. What is on its way is not counted: it may exceed the budget by its own cost.
+func (r *run) afford() error {
+	requests, u := r.store.spent()
+	switch c := r.config; {
+	case c.BudgetTokens > 0 && u.PromptTokens+u.CompletionTokens >= c.BudgetTokens, c.BudgetRequests > 0 && requests >= c.BudgetRequests:
+		return errBudget
+	}
+	return nil
+}
+
+// each calls f for 0 to n-1, synth.concurrency at a time. A refusal is noted, and the others go on; when the budget is used up nothing new is begun, and what
+// is on its way is waited for; any other error stops all.
+func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		next, used int
+		workers    sync.WaitGroup
+		mu         sync.Mutex
+	)
+	take := func() (i int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next >= n || used > 0 || ctx.Err() != nil {
+			return 0, false
+		}
+		next++
+		return next - 1, true
+	}
+	for range min(r.config.Concurrency, n) {
+		workers.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				err := f(ctx, i)
+				var refused *Refused
+				switch {
+				case err == nil:
+				case errors.As(err, &refused):
+					r.refuse(i, refused.Reason)
+				case errors.Is(err, errBudget):
+					mu.Lock()
+					used++
+					mu.Unlock()
+				default:
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if used > 0 {
+		return errBudget
+	}
+	return nil
+}
+
+func (r *run) refuse(record int, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusals = append(r.refusals, refusal{record, reason})
+}
+
+// keep takes a line into the output, unless a filter removes it in the end.
+func (r *run) keep(at place, l Line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines[at] = l
+}
+
+// drop counts a line that is not taken, with the reason.
+func (r *run) drop(at place, reason string, l Line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = append(r.dropped, drop{at, reason, l})
+}
+
+// goal says how many keys will be asked for, so that progress can tell the time left.
+func (r *run) goal(keys int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total = keys
+}
+
+// asking notes that the teacher, not the store, is to answer: from here on the time counts.
+func (r *run) asking() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.screen.begin(r.done, r.total)
+}
+
+// advance shows that a key is done.
+func (r *run) advance() {
+	requests, u := r.store.spent()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done++
+	r.screen.show(r.done, func() string {
+		line := fmt.Sprintf("%d/%d  %s requests  %s tokens read, %s written", r.done, r.total, report.Count(int64(requests)),
+			report.Count(int64(u.PromptTokens)), report.Count(int64(u.CompletionTokens)))
+		if cost := cost(r.config, u); cost > 0 {
+			line += fmt.Sprintf("  cost %.4g", cost)
+		}
+		return line
+	})
+}
+
+// cost is that of tokens, in the currency of synth.price.
+func cost(c config.Synth, u Usage) float64 {
+	return (float64(u.PromptTokens)*c.Price[0] + float64(u.CompletionTokens)*c.Price[1]) / 1e6
+}
