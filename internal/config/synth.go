@@ -39,6 +39,9 @@ type Synth struct {
 	Retries        int        `yaml:"retries" range:"[0,)" resume:"free"`
 
 	Complete Complete `yaml:"complete"`
+	Instruct Instruct `yaml:"instruct"`
+	CoT      CoT      `yaml:"cot"`
+	ICL      ICL      `yaml:"icl"`
 	Filters  []Filter `yaml:"filters,omitempty" resume:"free"`
 }
 
@@ -46,6 +49,31 @@ type Synth struct {
 type Complete struct {
 	Words  int `yaml:"words,omitempty" range:"[0,)"` // of a text that are its beginning; 0: all
 	BestOf int `yaml:"best_of,omitempty" range:"[0,)"`
+}
+
+// Instruct is the style of that name.
+type Instruct struct {
+	Form   string   `yaml:"form" oneof:"answers|chat|self_instruct|alpaca|topics"`
+	Count  int      `yaml:"count" range:"[1,)"` // new instructions
+	Shots  int      `yaml:"shots" range:"[1,)"`
+	ROUGE  float64  `yaml:"rouge" range:"(0,1]"`
+	Topics []string `yaml:"topics,omitempty,flow"`
+	Turns  int      `yaml:"turns" range:"[1,)"`
+}
+
+// CoT is the style of that name.
+type CoT struct {
+	Answer      string `yaml:"answer" oneof:"number|choice|text"`
+	Shots       int    `yaml:"shots,omitempty" range:"[0,)"`
+	ShotsFrom   string `yaml:"shots_from,omitempty" path:"yes"`
+	Rationalize bool   `yaml:"rationalize"`
+}
+
+// ICL is the style of that name.
+type ICL struct {
+	Form  string `yaml:"form" oneof:"meta|multitask"`
+	Shots int    `yaml:"shots" range:"[1,)"`
+	Count int    `yaml:"count" range:"[1,)"`
 }
 
 // Filter is one filter of answers; Values are the parameters that it alone takes.
@@ -77,6 +105,7 @@ func defaultSynth() Synth {
 	return Synth{
 		Samples: 1, MaxTokens: 256, Temperature: 0.7, TopP: 1, RepetitionPenalty: 1, Seed: 1,
 		Concurrency: 8, Timeout: 600, Retries: 6,
+		Instruct: Instruct{Form: "answers", Count: 100, Shots: 8, ROUGE: 0.7, Turns: 2}, CoT: CoT{Answer: "number"}, ICL: ICL{Form: "multitask", Shots: 4, Count: 1000},
 	}
 }
 
@@ -126,6 +155,9 @@ func (l *loader) checkSynth(c *Config) {
 	}
 	if answers > 1 && s.Temperature == 0 {
 		wrong("synth.temperature", "have 0 for %d samples: greedy ones are all the same", answers)
+	}
+	if s.CoT.Shots > 0 && s.CoT.ShotsFrom == "" {
+		wrong("synth.cot.shots_from", "is missing: give a file of worked questions, of which synth.cot.shots are shown")
 	}
 	if t.Path != "" && s.Extra != nil {
 		wrong("synth.extra", "belongs to teacher.url: it is part of a request to a server")

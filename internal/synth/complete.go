@@ -43,7 +43,7 @@ func complete(ctx context.Context, r *run) error {
 					return fmt.Errorf("synth.complete.best_of: the server gives no log-probabilities, by which the best would be known: leave best_of out")
 				}
 			}
-			slices.SortStableFunc(answers, func(a, b answer) int { return cmp.Compare(b.likelihood(), a.likelihood()) })
+			slices.SortStableFunc(answers, func(a, b reply) int { return cmp.Compare(b.likelihood(), a.likelihood()) })
 		}
 		for j, a := range answers {
 			line := r.line(prompts[i], a)

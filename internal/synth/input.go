@@ -18,6 +18,7 @@ import (
 
 // example is a record of the input.
 type example struct {
+	file   string
 	place  string // FILE:LINE, for errors
 	values map[string]json.RawMessage
 	fields map[string]string // the style's names to the record's
@@ -38,7 +39,7 @@ func readInput(paths []string, fields map[string]string, limit int) (all []examp
 			return nil, "", err
 		}
 		for _, e := range read {
-			e.fields = fields
+			e.file, e.fields = path, fields
 			all = append(all, e)
 		}
 	}

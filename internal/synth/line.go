@@ -7,9 +7,20 @@ import (
 
 // Line is one line of the output. Which of the first fields there are, besides prompt and completion, is the style's.
 type Line struct {
-	Prompt       string    `json:"prompt"`
-	Completion   string    `json:"completion"`
-	Messages     []Message `json:"messages,omitempty"` // of chats, the answer included
+	Prompt     string    `json:"prompt"`
+	Completion string    `json:"completion"`
+	Messages   []Message `json:"messages,omitempty"` // of chats, the answer included
+
+	Instruction  string   `json:"instruction,omitempty"` // instruct
+	Input        string   `json:"input,omitempty"`
+	Output       string   `json:"output,omitempty"`
+	Question     string   `json:"question,omitempty"` // cot
+	Choices      []string `json:"choices,omitempty"`
+	Rationale    string   `json:"rationale,omitempty"`
+	Answer       string   `json:"answer,omitempty"` // the gold one: cot, icl
+	Rationalized bool     `json:"rationalized,omitempty"`
+	Task         string   `json:"task,omitempty"` // icl
+
 	FinishReason string    `json:"finish_reason"`
 	Teacher      string    `json:"teacher"`
 	Request      Request   `json:"request"`
@@ -19,7 +30,7 @@ type Line struct {
 }
 
 // line makes the line of an answer to a prompt.
-func (r *run) line(prompt string, a answer) Line {
+func (r *run) line(prompt string, a reply) Line {
 	l := Line{
 		Prompt: prompt, Completion: a.Text, FinishReason: a.FinishReason, Teacher: r.teacher.Identity(),
 		Request: a.request, Usage: a.usage, Time: a.time, Logprobs: a.Logprobs,

@@ -22,10 +22,17 @@ type Report struct {
 	Kept      int       `json:"kept"`
 	Truncated int       `json:"truncated"` // of those kept: cut by the limit of tokens
 	Removed   []Removed `json:"removed"`
-	Refused   []Removed `json:"refused"` // prompts without an answer
+	Refused   []Removed `json:"refused"`           // prompts without an answer
+	Figures   []Figure  `json:"figures,omitempty"` // the style's own
 	Requests  int       `json:"requests"`
 	Usage     Usage     `json:"usage"`
 	Cost      float64   `json:"cost,omitempty"`
+}
+
+// Figure is a number that a style tells.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
 }
 
 // Removed is a reason, how many it removed, and the first few of them.
@@ -53,7 +60,7 @@ func (r *run) report(kept []Line, ran error) *Report {
 	requests, u := r.store.spent()
 	rep := &Report{
 		Complete: ran == nil, Output: r.config.Output, Style: r.config.Style, Teacher: r.teacher.Identity(), Answers: r.answers, Kept: len(kept),
-		Requests: requests, Usage: u, Cost: cost(r.config, u), Removed: []Removed{}, Refused: []Removed{},
+		Requests: requests, Usage: u, Cost: cost(r.config, u), Removed: []Removed{}, Refused: []Removed{}, Figures: r.figures,
 	}
 	for _, l := range kept {
 		if l.FinishReason == FinishLength {
@@ -107,6 +114,9 @@ func (rep *Report) Print(w io.Writer) error {
 	}
 	for _, r := range rep.Refused {
 		rows = append(rows, []string{"without an answer", fmt.Sprint(r.Count), fmt.Sprintf("record %d: %s", r.Samples[0].Record, shorten(r.Reason))})
+	}
+	for _, f := range rep.Figures {
+		rows = append(rows, []string{f.Name, fmt.Sprintf("%.4g", f.Value)})
 	}
 	rows = append(rows, []string{"requests", fmt.Sprint(rep.Requests)},
 		[]string{"tokens", fmt.Sprintf("%s read, %s written", report.Count(int64(rep.Usage.PromptTokens)), report.Count(int64(rep.Usage.CompletionTokens)))})

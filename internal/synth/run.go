@@ -26,7 +26,9 @@ type run struct {
 	refusals []refusal
 	answers  int // that styles were given
 
-	total, done int // keys
+	total, done int  // keys, or what the style counts
+	counted     bool // by the style
+	figures     []Figure
 	screen      *screen
 }
 
@@ -44,8 +46,8 @@ type refusal struct {
 	reason string
 }
 
-// answer is one answer with what it came of.
-type answer struct {
+// reply is one answer with what it came of.
+type reply struct {
 	Answer
 	request Request
 	usage   *Usage
@@ -53,7 +55,7 @@ type answer struct {
 }
 
 // likelihood is the log-probability of the answer, in nats.
-func (a answer) likelihood() (sum float64) {
+func (a reply) likelihood() (sum float64) {
 	for _, t := range a.Logprobs {
 		sum += float64(t.Logprob)
 	}
@@ -86,8 +88,8 @@ func (r *run) conversation(messages []Message) Request {
 }
 
 // ask returns n answers to a request: those that are stored under its key, and new ones for the rest. Each response is stored before anybody sees it.
-func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]answer, error) {
-	var all []answer
+func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, error) {
+	var all []reply
 	for _, rec := range r.store.get(key) {
 		if rec.Request.text() != q.text() {
 			return nil, fmt.Errorf("%s: the stored answer %q is to another prompt: give synth.output another name", r.store.path, key)
@@ -132,9 +134,9 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]answer, 
 	return all[:n], nil
 }
 
-func (r *record) answers() (all []answer) {
+func (r *record) answers() (all []reply) {
 	for _, a := range r.Answers {
-		all = append(all, answer{a, r.Request, r.Usage, r.Time})
+		all = append(all, reply{a, r.Request, r.Usage, r.Time})
 	}
 	return all
 }
@@ -231,6 +233,16 @@ func (r *run) goal(keys int) {
 	r.total = keys
 }
 
+// reached shows how far the style has come by its own count.
+func (r *run) reached(done, total int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done, r.total, r.counted = done, total, true
+}
+
+// figure adds a number to the report.
+func (r *run) figure(name string, value float64) { r.figures = append(r.figures, Figure{name, value}) }
+
 // asking notes that the teacher, not the store, is to answer: from here on the time counts.
 func (r *run) asking() {
 	r.mu.Lock()
@@ -243,7 +255,9 @@ func (r *run) advance() {
 	requests, u := r.store.spent()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.done++
+	if !r.counted {
+		r.done++
+	}
 	r.screen.show(r.done, func() string {
 		line := fmt.Sprintf("%d/%d  %s requests  %s tokens read, %s written", r.done, r.total, report.Count(int64(requests)),
 			report.Count(int64(u.PromptTokens)), report.Count(int64(u.CompletionTokens)))
