@@ -338,3 +338,33 @@ func TestAnswersAndChat(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigurations: each embedded configuration names a style, its fields and filters that there are.
+func TestConfigurations(t *testing.T) {
+	shown := map[string]bool{}
+	for _, name := range config.Names() {
+		if !strings.HasPrefix(name, "synth_") {
+			continue
+		}
+		c, err := config.LoadSynth(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, err := lookupStyle(c.Synth.Style)
+		if err == nil {
+			err = kind.checkFields(c.Synth.Fields)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		shown[c.Synth.Style] = true
+		if _, err := newFilters(c.Synth.Filters); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name := range styles {
+		if !shown[name] {
+			t.Errorf("style %s has no configs/synth_….yaml", name)
+		}
+	}
+}
