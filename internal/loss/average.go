@@ -30,12 +30,8 @@ func Average[F kernel.Float](dst []F, temperature float64, rows [][]F, shares []
 			}
 			p, q := p[:len(all)], q[:len(all)]
 			kernel.LogMixture(p, q, all, own, scale, 0, F(shares[k]/together))
-			for i := range all { // from the larger one: the other may be impossible
-				if p[i] >= q[i] {
-					all[i] -= t * p[i]
-				} else {
-					all[i] = own[i] - t*q[i]
-				}
+			for i, x := range own { // from the larger one, which has the larger share too: the other may be impossible
+				all[i] = max(all[i], x) - t*max(p[i], q[i])
 			}
 		}
 	}

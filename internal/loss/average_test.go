@@ -95,3 +95,11 @@ func TestRaw(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkAverage(b *testing.B) {
+	rows := averageRows[float32](2, 32000, 3)
+	dst := make([]float32, 32000)
+	for b.Loop() {
+		Average(dst, 2, rows, []float64{0.5, 0.5})
+	}
+}
