@@ -8,6 +8,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+	"kdistill/internal/kernel"
 )
 
 // Arena is the memory of intermediate values, shared by all programs that never run at the same time. The zero value is ready.
@@ -38,9 +39,9 @@ func (a *Arena) grow(dtype tensor.Dtype) {
 		debug.FreeOSMemory() // or the process would hold the old memory beside the new
 	}
 	if dtype == tensor.Float64 {
-		a.double = make([]float64, a.want)
+		a.double = kernel.Make[float64](a.want)
 	} else {
-		a.single = make([]float32, a.want)
+		a.single = kernel.Make[float32](a.want)
 	}
 }
 

@@ -63,7 +63,7 @@ type Flat[F kernel.Float] struct {
 func NewFlat[F kernel.Float](specs []Spec) *Flat[F] {
 	f := &Flat[F]{Store: Store{Specs: specs, params: map[string]*graph.Param{}}}
 	n := f.Count()
-	f.Values, f.Gradients = make([]F, n), make([]F, n)
+	f.Values, f.Gradients = kernel.Make[F](n), kernel.Make[F](n)
 	at := 0
 	for _, spec := range specs {
 		shape := tensor.Shape(spec.Shape)
