@@ -15,7 +15,7 @@ type Cache struct {
 	layers  []cacheLayer
 }
 
-// cacheLayer is an attention layer's part: by row, [slots, width].
+// cacheLayer is an attention layer's part: by row, as kernel.AttentionCached takes it.
 type cacheLayer struct {
 	width int
 	k, v  [][]float32
@@ -54,15 +54,22 @@ func (c *Cache) layer(i, width int) *cacheLayer {
 	return &c.layers[i]
 }
 
-// store takes a layer's key and value for a slot of a row. Memory comes with the first one.
+// room allocates a layer's part of a row.
+func (c *Cache) room(l *cacheLayer, row int) {
+	if l.k[row] == nil {
+		l.k[row], l.v[row] = make([]float32, l.width*kernel.KeyStride(c.slots[row])), make([]float32, c.slots[row]*l.width+16)
+	}
+}
+
+// store takes a layer's key and value for a slot of a row.
 func (c *Cache) store(l *cacheLayer, row, slot int, k, v []float32) {
 	if slot >= c.slots[row] {
 		panic(fmt.Sprintf("slot %d of row %d of the cache: it has %d", slot, row, c.slots[row]))
 	}
-	if l.k[row] == nil {
-		l.k[row], l.v[row] = make([]float32, c.slots[row]*l.width), make([]float32, c.slots[row]*l.width)
+	step := kernel.KeyStride(c.slots[row])
+	for i, x := range k[:l.width] {
+		l.k[row][i*step+slot] = x
 	}
-	copy(l.k[row][slot*l.width:(slot+1)*l.width], k)
 	copy(l.v[row][slot*l.width:(slot+1)*l.width], v)
 }
 
@@ -88,11 +95,14 @@ func cachedAttention(g *Graph, qkv *Node, h Heads) *Node {
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			x, first, last, rows := floats[float32](in[0]), ints(in[1]), ints(in[2]), ints(in[3])
 			l := &c.layers[layer]
-			for i, end := range last {
-				if end > 0 {
-					c.store(l, int(rows[i]), int(end)-1, x[i*stride+k:], x[i*stride+v:])
-				}
+			for _, row := range rows {
+				c.room(l, int(row))
 			}
+			kernel.Parallel(len(last), func(i int) {
+				if last[i] > 0 {
+					c.store(l, int(rows[i]), int(last[i])-1, x[i*stride+k:], x[i*stride+v:])
+				}
+			})
 			kernel.AttentionCached(a, floats[float32](out), lse, x, l.k, l.v, rows, first, last)
 		},
 	}, qkv, g.Inputs.First, g.Inputs.Last, g.Inputs.CacheRows)

@@ -77,16 +77,16 @@ type attentionForward[F Float] struct {
 func (a *attentionForward[F]) run(item int) {
 	items := ceil(a.T, itemQueries)
 	b, kv, q0 := item/items/a.KV, item/items%a.KV, item%items*itemQueries
-	a.queries(kv, b*a.T+q0, b*a.T+min(q0+itemQueries, a.T), a.k[b*a.S*a.StrideK+kv*a.D:], a.v[b*a.S*a.StrideV+kv*a.D:])
+	a.queries(kv, b*a.T+q0, b*a.T+min(q0+itemQueries, a.T), a.k[b*a.S*a.StrideK+kv*a.D:], a.v[b*a.S*a.StrideV+kv*a.D:], 1)
 }
 
-// queries computes queries from … end-1 of the query heads of a key/value head, whose keys and values are k and v.
-func (a *attentionForward[F]) queries(kv, from, end int, k, v []F) {
+// queries computes queries from … end-1 of the query heads of a key/value head, whose keys and values are k, with elements step apart, and v.
+func (a *attentionForward[F]) queries(kv, from, end int, k, v []F, step int) {
 	const w = tileQueries
 	group, depth := a.H/a.KV, roundUp(a.D)
 	memory := borrowScratch[F](depth*w, depth*w, blockKeys*w, w, w, w)
 	defer memory.giveBack()
-	t := forwardTile[F]{attentionForward: a, k: k, v: v}
+	t := forwardTile[F]{attentionForward: a, k: k, v: v, step: step}
 	t.qt, t.ot, t.scores = memory.cut(depth*w), memory.cut(depth*w), memory.cut(blockKeys*w)
 	top, sum, factor := memory.cut(w), memory.cut(w), memory.cut(w)
 	for from < end {
@@ -107,6 +107,7 @@ func (a *attentionForward[F]) queries(kv, from, end int, k, v []F) {
 type forwardTile[F Float] struct {
 	*attentionForward[F]
 	k, v             []F // of the key/value head
+	step             int // between elements of a key
 	qt, ot           []F // qᵀ and outᵀ, [D, tileQueries]
 	scores           []F // [blockKeys, tileQueries]
 	top, sum, factor []F // of each query: see softmaxColumns
@@ -151,7 +152,7 @@ func (t *forwardTile[F]) see(from, to, block int, first bool) {
 		if l < u {
 			k := t.k[j*t.StrideK:]
 			scores := t.scores[(j-block)*w+l:]
-			multiply(end-j, t.D, u-l, k, t.StrideK, 1, panels[F]{t.qt[l:], w, shape.columns}, false, scores, w)
+			multiply(end-j, t.D, u-l, k, t.StrideK, t.step, panels[F]{t.qt[l:], w, shape.columns}, false, scores, w)
 			if t.Softcap > 0 {
 				capScores(&t.Attention, scores, w, end-j, u-l)
 			}

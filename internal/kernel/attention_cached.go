@@ -1,8 +1,12 @@
 package kernel
 
-// AttentionCached is AttentionForward for T queries of several texts, each of which has its keys and values in memory of its own: query i reads
-// k[rows[i]] and v[rows[i]], [keys, KV*D] with row strides. Queries of a text should follow each other. One that sees nothing needs a text all the same. B and S are not used.
+import "math"
+
+// AttentionCached is AttentionForward for T queries of several texts, each of which has its keys and values in memory of its own: query i reads those of
+// rows[i]. k[r] holds keys as columns, [KV*D, KeyStride(slots)]; v[r] holds values as rows, [slots, KV*D], and 16 elements more, of any content.
+// Queries of a text should follow each other. One that sees nothing needs a text all the same. B, S, StrideK and StrideV are not used.
 func AttentionCached[F Float](a Attention, out, lse, q []F, k, v [][]F, rows, first, last []int32) {
+	a.StrideK, a.StrideV = 1, a.KV*a.D
 	t := take[attentionCached[F]]()
 	*t = attentionCached[F]{attentionForward: attentionForward[F]{Attention: a, out: out, lse: lse, q: q, first: first, last: last},
 		keys: k, values: v, rows: rows, begins: append(t.begins[:0], 0)}
@@ -15,6 +19,9 @@ func AttentionCached[F Float](a Attention, out, lse, q []F, k, v [][]F, rows, fi
 	*t = attentionCached[F]{begins: t.begins}
 	keep(t)
 }
+
+// KeyStride is how far apart the rows of so many cached keys lie: whole vectors, and not so that they meet in few sets of a cache.
+func KeyStride(slots int) int { return 16 * (ceil(slots, 16) | 1) }
 
 type attentionCached[F Float] struct {
 	attentionForward[F]
@@ -31,5 +38,61 @@ func (a *attentionCached[F]) run(item int) {
 		end = int(a.begins[r+1])
 	}
 	row := a.rows[from]
-	a.queries(kv, from, end, a.keys[row][kv*a.D:], a.values[row][kv*a.D:])
+	step := len(a.keys[row]) / (a.KV * a.D)
+	k, v := a.keys[row][kv*a.D*step:], a.values[row][kv*a.D:]
+	if end-from == 1 && a.H/a.KV <= maxColumns {
+		a.one(kv, from, k, v, step)
+		return
+	}
+	a.queries(kv, from, end, k, v, step)
+}
+
+// one computes a single query's heads. Lanes are keys, then values' elements, where a tile's are queries; every sum has the order, and so the bits, that it has there.
+func (a *attentionCached[F]) one(kv, i int, k, v []F, step int) {
+	const keys = blockKeys + 32 // those of a block, up to whole vectors
+	heads, columns := a.H/a.KV, tileOf[F]().columns
+	w := roundUp(heads)
+	memory := borrowScratch[F](heads*keys, keys*w, w, w, w)
+	defer memory.giveBack()
+	rows, scores := memory.cut(heads*keys), memory.cut(keys*w)
+	top, sum, factor := memory.cut(w), memory.cut(w), memory.cut(w)
+	q, out := a.q[i*a.StrideQ+kv*heads*a.D:], a.out[i*a.StrideOut+kv*heads*a.D:][:heads*a.D]
+	lo, hi := a.seen(a.first[i], a.last[i])
+	var mask tileMask
+	mask.reset()
+	for range heads {
+		mask.add(lo, hi)
+	}
+	for c := range top {
+		top[c], sum[c] = F(math.Inf(-1)), 0
+	}
+	if lo >= hi {
+		clear(out)
+	}
+	scale := func() {
+		for h := range heads {
+			Scale(out[h*a.D:][:a.D], out[h*a.D:][:a.D], factor[h])
+		}
+	}
+	for block := lo - (lo-int(a.first[i]))%blockKeys; block < hi; block += blockKeys {
+		from, to := max(lo, block), min(hi, block+blockKeys)
+		base := from &^ 15
+		multiply(heads, a.D, roundUp(to)-base, q, a.D, 1, panels[F]{k[base:], step, columns}, false, rows, keys)
+		if a.Softcap > 0 {
+			capScores(&a.Attention, rows[from-base:], keys, heads, to-from)
+		}
+		for h := range heads {
+			for j, s := range rows[h*keys:][:to-base] {
+				scores[j*w+h] = s
+			}
+		}
+		softmaxColumns(scores, w, mask.lo[:], mask.hi[:], mask.whole[:], from-base, to-base, from, F(a.Scale), top, sum, factor)
+		if from > lo {
+			scale()
+		}
+		multiply(heads, to-from, a.D, scores[(from-base)*w:], 1, w, panels[F]{v[from*a.StrideV:], a.StrideV, columns}, from > lo, out, a.D)
+	}
+	logSums(top, factor, top, sum)
+	scale()
+	copy(a.lse[i*a.H+kv*heads:], top[:heads])
 }

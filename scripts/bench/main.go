@@ -1,4 +1,5 @@
-// Command bench is kdistill's side of scripts/bench-torch: it makes a configuration's training steps, or evaluates a loss, when it is told to.
+// Command bench is kdistill's side of scripts/bench-torch and scripts/bench-generate: it makes a configuration's training steps, evaluates a loss, or continues
+// prompts, when it is told to.
 // A line on standard input asks for a step; each is answered by a JSON line. At the end of the input come the parts of the mean step and the memory.
 package main
 
@@ -20,10 +21,14 @@ func main() {
 	path := flag.String("config", "", "a YAML `FILE`")
 	warmUp := flag.Int("warm-up", 2, "steps that the parts leave out")
 	kernel := flag.String("kernel", "", "a loss instead, as `JSON`")
+	generation := flag.String("generate", "", "greedy text instead, as `JSON`")
 	flag.Parse()
 	run := func() error { return runSteps(*path, *warmUp) }
 	if *kernel != "" {
 		run = func() error { return runKernel(*kernel) }
+	}
+	if *generation != "" {
+		run = func() error { return runGenerate(*generation) }
 	}
 	if err := run(); err != nil {
 		log.Fatal("bench: ", err)
