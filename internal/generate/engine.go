@@ -195,8 +195,8 @@ func (e *Engine) place(s *sequence) (bool, error) {
 	const grain = 64 // rows are so many slots longer than they must be, to serve others
 	slots, most := s.slots(), e.CacheBytes/e.cache.SlotBytes()
 	if slots > most {
-		return false, fmt.Errorf("keys and values of %d positions (a prompt of %d and up to %d new tokens) take %d bytes, more than the %d that are allowed: ask for fewer tokens",
-			slots, len(s.Prompt), s.length, slots*e.cache.SlotBytes(), e.CacheBytes)
+		return false, fmt.Errorf("keys and values of %d positions (a prompt of %d and up to %d new tokens) take %d MB, more than the %d that are allowed: ask for fewer tokens",
+			slots, len(s.Prompt), s.length, (slots*e.cache.SlotBytes()+999_999)/1_000_000, e.CacheBytes/1_000_000)
 	}
 	taken, free := 0, -1
 	for row, other := range e.rows {

@@ -74,7 +74,7 @@ func (c *Cache) store(l *cacheLayer, row, slot int, k, v []float32) {
 }
 
 // NewCached returns a float32 graph of n positions that reads and extends a cache. Position i belongs to row CacheRows[i], where its key goes to slot
-// Last[i]-1; First and Last count slots. A padding position, Last 0, names a row that has been used.
+// Last[i]-1; First and Last count slots. A padding position has Last 0 and any row.
 func NewCached(cache *Cache, n int) *Graph {
 	g := New(tensor.Float32, 1, n)
 	g.cache, g.Inputs.CacheRows = cache, g.input("cache rows")

@@ -39,6 +39,9 @@ func compute[F Float, S Storage](rounded, transA, transB bool, m, n, k int, a []
 	}
 	_ = a[extent(transA, m, k, lda)-1]
 	_ = b[extent(transB, k, n, ldb)-1]
+	if !rounded && transB && !transA && !accumulate && multiplyFew(m, n, k, a, lda, b, ldb, c, ldc) {
+		return
+	}
 	g := take[gemm[F, S]]()
 	*g = gemm[F, S]{rounded: rounded, transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}
 	if transA {

@@ -7,5 +7,5 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 for seed, (folder, values) in enumerate(json.load(sys.stdin).items()):
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values), dtype=getattr(torch, values.get("dtype", "float32")))
     model.save_pretrained(folder)
