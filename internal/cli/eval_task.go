@@ -29,8 +29,8 @@ Of what the model writes there are exact_match (lower case, no punctuation and a
 of all answers; distinct_n: the first two) and length (words). acc and acc_norm write nothing: they take the choice with the largest likelihood, as a whole or
 per byte, as lm-evaluation-harness does.
 
-A question becomes "Question: ...\nAnswer:", an instruction Alpaca's text, a prompt stays as it is; --template makes another, --chat a user's message in the
-model's chat template. --shots K puts K other records of --shots-from (default: of the task itself) in front, drawn anew for each question by --seed, with a
+A question becomes "Question: ...\nAnswer:", an instruction Alpaca's text, a prompt stays as it is; --template makes another ('{cot}' what the formats cot and icl
+of data.train make, '[label] {cot}' that of style multitask), --chat a user's message in the model's chat template. --shots K puts K other records of --shots-from (default: of the task itself) in front, drawn anew for each question by --seed, with a
 blank between question and answer and an empty line behind (--shot-separator); in a chat they are turns. Those that don't fit into the model's positions
 are left out, and counted; a question that does not fit is refused before the first answer. Answers end at --stop, by default where the next question would begin.`
 
@@ -63,7 +63,7 @@ func (o *taskOptions) addScoring(f *pflag.FlagSet) {
 
 // addAsking adds the flags of questions to a model.
 func (o *taskOptions) addAsking(f *pflag.FlagSet) {
-	f.StringVar(&o.template, "template", "", "the prompt as `TEXT` with fields in braces, such as 'Q: {question}\\nA:'; {choices} lists the choices with letters")
+	f.StringVar(&o.template, "template", "", "the prompt as `TEXT` with fields in braces, such as 'Q: {question}\\nA:'; {choices} lists the choices with letters, {cot} is question and choices as the formats cot and icl have them")
 	f.IntVar(&o.shots, "shots", 0, "put `K` answered questions in front")
 	f.StringVar(&o.shotsFrom, "shots-from", "", "draw them from `FILE`; default: from the other questions of the task")
 	f.StringVar(&o.separator, "shot-separator", `\n\n`, "what stands behind each; \\n is a line feed")
@@ -233,9 +233,17 @@ func (t *taskSession) makePrompts(tok *tokenizer.Tokenizer) (*task.Prompts, erro
 		}
 	}
 	if t.task.chat {
-		if p.Chat, err = tok.ChatTemplate(t.task.chatName); err != nil {
+		name := t.task.chatName
+		p.Chat, err = tok.ChatTemplate(name)
+		if name == "" && errors.Is(err, tokenizer.ErrNoTemplate) {
+			fmt.Fprintln(t.err, "note: the tokenizer has no chat template: questions are asked by Alpaca's prompt (--chat-template alpaca)")
+			name = "alpaca"
+			p.Chat, err = tok.ChatTemplate(name)
+		}
+		if err != nil {
 			return nil, err
 		}
+		p.Start = name == "alpaca" || name == "none" // as in training
 	}
 	return p, nil
 }

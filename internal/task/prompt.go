@@ -10,17 +10,19 @@ import (
 	"unicode"
 
 	"kdistill/internal/answer"
+	"kdistill/internal/data"
 	"kdistill/internal/tokenizer"
 )
 
 // Prompts says how records become prompts.
 type Prompts struct {
-	Template  string                  // names in braces stand for a record's fields, {choices} for its choices with letters; "": by the names of its fields
+	Template  string                  // names in braces stand for a record's fields, {choices} for its choices with letters, {cot} for both as the data formats cot and icl write them; "": by the names of its fields
 	Shots     int                     // demonstrations before each question
 	Pool      []Record                // what they are drawn from; never the question itself
 	Separator string                  // stands between them
 	Seed      uint64                  // of the draws
 	Chat      *tokenizer.ChatTemplate // the question is a user's message, demonstrations are turns before it; nil: plain text
+	Start     bool                    // with Chat: the template leaves start tokens to the tokenizer
 	Tokenizer *tokenizer.Tokenizer
 }
 
@@ -72,8 +74,11 @@ func (p *Prompts) question(r *Record, listed bool) (text string, err error) {
 	}
 	text = field.ReplaceAllStringFunc(p.template(r, listed), func(name string) string {
 		name = name[1 : len(name)-1]
-		if name == "choices" && r.Choices != nil {
+		switch {
+		case name == "choices" && r.Choices != nil:
 			return strings.Join(lettered(r.Choices), "\n")
+		case name == "cot":
+			return data.Question(r.fields["prompt"], r.Choices)
 		}
 		value, ok := r.fields[name]
 		if !ok {
@@ -108,8 +113,14 @@ func join(question, answer string) string {
 	return question + " " + answer
 }
 
+// turn is a question with its answer.
+type turn struct {
+	record           *Record
+	question, answer string
+}
+
 // draw returns the demonstrations of question i.
-func (p *Prompts) draw(i int, text string, listed bool) (shots [][2]string, err error) {
+func (p *Prompts) draw(i int, text string, listed bool) (shots []turn, err error) {
 	r := rand.New(rand.NewPCG(p.Seed, uint64(i)))
 	for _, at := range r.Perm(len(p.Pool)) {
 		if len(shots) == p.Shots {
@@ -126,7 +137,7 @@ func (p *Prompts) draw(i int, text string, listed bool) (shots [][2]string, err 
 		if len(d.References) == 0 {
 			return nil, fmt.Errorf("%s: a demonstration needs a reference", d.Place)
 		}
-		shots = append(shots, [2]string{q, p.solution(d, listed)})
+		shots = append(shots, turn{d, q, p.solution(d, listed)})
 	}
 	if len(shots) < p.Shots {
 		return nil, fmt.Errorf("have %d other records to draw from, want %d demonstrations", len(shots), p.Shots)
@@ -134,24 +145,32 @@ func (p *Prompts) draw(i int, text string, listed bool) (shots [][2]string, err 
 	return shots, nil
 }
 
+// message is a turn of a chat. A template such as Alpaca's reads an instruction and its input apart.
+type message struct {
+	Role        string `json:"role"`
+	Content     string `json:"content"`
+	Instruction string `json:"instruction,omitempty"`
+	Input       string `json:"input,omitempty"`
+}
+
 // compose is the whole text of a prompt.
-func (p *Prompts) compose(shots [][2]string, question string) (string, error) {
+func (p *Prompts) compose(shots []turn, last turn) (string, error) {
 	if p.Chat == nil {
 		var b strings.Builder
 		for _, s := range shots {
-			b.WriteString(join(s[0], s[1]) + p.Separator)
+			b.WriteString(join(s.question, s.answer) + p.Separator)
 		}
-		return b.String() + question, nil
-	}
-	type message struct {
-		Role    string `json:"role"`
-		Content string `json:"content"`
+		return b.String() + last.question, nil
 	}
 	var messages []message
-	for _, s := range shots {
-		messages = append(messages, message{"user", s[0]}, message{"assistant", s[1]})
+	for _, t := range append(shots[:len(shots):len(shots)], last) {
+		user := message{Role: "user", Content: t.question}
+		if p.Template == "" && t.record.source == "instruction" {
+			user.Instruction, user.Input = t.record.fields["instruction"], t.record.fields["input"]
+		}
+		messages = append(messages, user, message{Role: "assistant", Content: t.answer})
 	}
-	raw, err := json.Marshal(append(messages, message{"user", question}))
+	raw, err := json.Marshal(messages[:len(messages)-1])
 	if err != nil {
 		return "", err
 	}
@@ -161,7 +180,7 @@ func (p *Prompts) compose(shots [][2]string, question string) (string, error) {
 // encode returns the ids of a text that begins a row.
 func (p *Prompts) encode(text string) ([]int32, error) {
 	e, err := p.Tokenizer.Encode(text, false)
-	if err != nil || p.Chat != nil { // its template writes the special tokens
+	if err != nil || p.Chat != nil && !p.Start {
 		return e.IDs, err
 	}
 	ids := append(append([]int32(nil), p.Tokenizer.Prefix()...), e.IDs...)
@@ -237,7 +256,7 @@ func (p *Prompts) one(i int, r *Record, listed bool, finish func(*Prompt, *Recor
 	}
 	for n := len(shots); ; n-- {
 		prompt := Prompt{Shots: n}
-		if prompt.Text, err = p.compose(shots[:n], question); err != nil {
+		if prompt.Text, err = p.compose(shots[:n], turn{record: r, question: question}); err != nil {
 			return prompt, err
 		}
 		if prompt.IDs, err = p.encode(prompt.Text); err != nil {
@@ -266,7 +285,7 @@ func (p *Prompts) Stops(records []Record) []string {
 	if p.Chat != nil || len(records) == 0 {
 		return nil
 	}
-	template := p.template(&records[0], true)
+	template := strings.ReplaceAll(p.template(&records[0], true), "{cot}", data.Question("{prompt}", nil))
 	head := template
 	if at := field.FindStringIndex(template); at != nil {
 		head = template[:at[0]]

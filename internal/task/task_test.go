@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kdistill/internal/data"
 	"kdistill/internal/generate"
 	"kdistill/internal/testutil"
 	"kdistill/internal/tokenizer"
@@ -122,7 +123,7 @@ func TestShots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := p.compose(shots, question)
+		text, err := p.compose(shots, turn{record: &records[i], question: question})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +139,7 @@ func TestShots(t *testing.T) {
 		}
 		seen[strings.Join(parts[:3], "")] = true
 		if again, _ := p.draw(i, question, true); !slices.Equal(again, shots) {
-			t.Errorf("the same draw gave %q, then %q", shots, again)
+			t.Errorf("the same draw gave %v, then %v", shots, again)
 		}
 	}
 	if len(seen) < 10 {
@@ -181,6 +182,8 @@ func TestStops(t *testing.T) {
 	}{
 		{Prompts{}, records, "Question:"},
 		{Prompts{Template: "Solve this.\n\nQ: {question}\nA:"}, records, "Q:"},
+		{Prompts{Template: "{cot}"}, records, "Q:"},
+		{Prompts{Template: "[label] {cot}"}, records, "[label] Q:"},
 		{Prompts{}, plain, ""},
 		{Prompts{Shots: 1, Separator: "\n\n"}, plain, "\n\n"},
 		{Prompts{Chat: &tokenizer.ChatTemplate{}}, records, ""},
@@ -189,6 +192,64 @@ func TestStops(t *testing.T) {
 			t.Errorf("%+v: have %q, want %q", c.p, have, c.want)
 		}
 	}
+}
+
+// TestAsTrained wants prompts to be, to the token, what the data formats put before what they learn.
+func TestAsTrained(t *testing.T) {
+	tok, err := tokenizer.Load(testutil.Shared(t, "models/stories260k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	choice := `{"question": "What?", "choices": ["x", "y"], "answer": "y", "rationale": "So."}`
+	instruction := `{"instruction": "Add.", "input": "1 2", "output": "3"}`
+	for _, c := range []struct {
+		line string
+		file data.File
+		p    Prompts
+	}{
+		{choice, data.File{Format: "cot", Style: data.LabelOnly}, Prompts{Template: "{cot}"}},
+		{choice, data.File{Format: "cot", Style: data.Multitask}, Prompts{Template: "[label] {cot}"}},
+		{instruction, data.File{Format: "chat"}, Prompts{}},
+		{instruction, data.File{Format: "chat"}, Prompts{Chat: template(t, tok, "alpaca"), Start: true}},
+		{instruction, data.File{Format: "chat", ChatTemplate: "chatml"}, Prompts{Chat: template(t, tok, "chatml")}},
+		{instruction, data.File{Format: "chat", ChatTemplate: "llama3"}, Prompts{Chat: template(t, tok, "llama3")}},
+	} {
+		c.file.Path = write(t, c.line)
+		set, err := data.Load(t.Context(), []data.File{c.file}, tok, data.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := data.NewSource(set, data.Options{SequenceLength: 256, Epochs: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := source.Next(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		context := slices.IndexFunc(batch.Labels, func(label int32) bool { return label != data.Ignore }) + 1
+		records, err := Read(c.file.Path, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.p.Tokenizer = tok
+		prompts, err := c.p.Written(records, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have, want := prompts[0].IDs, batch.Tokens[:context]; !slices.Equal(have, want) {
+			t.Errorf("%+v: have %q, training has %q", c.file, tok.Decode(have, false), tok.Decode(want, false))
+		}
+	}
+}
+
+func template(t *testing.T, tok *tokenizer.Tokenizer, name string) *tokenizer.ChatTemplate {
+	t.Helper()
+	c, err := tok.ChatTemplate(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // TestRoom leaves out demonstrations that do not fit, and refuses a question that does not fit alone.
@@ -215,11 +276,7 @@ func TestRoom(t *testing.T) {
 			t.Fatalf("room %d: %d demonstrations, %d tokens: %q", room, have.Shots, len(have.IDs), have.Text)
 		}
 	}
-	chat, err := tok.ChatTemplate("chatml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Chat, p.Shots = chat, 1
+	p.Chat, p.Shots = template(t, tok, "chatml"), 1
 	prompts, err := p.Written(records[:1], 1000)
 	if err != nil {
 		t.Fatal(err)
