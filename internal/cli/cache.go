@@ -15,7 +15,7 @@ func init() { register(newCache) }
 
 type cacheOptions struct {
 	configured
-	json bool
+	json, answers bool
 }
 
 func newCache(s streams) *cobra.Command {
@@ -29,10 +29,14 @@ positions that the configuration's losses count. What that loses is measured and
 
 Rows are found again by the tokens that the teacher saw: any order, packing, subset or number of epochs may be trained from one cache. Where
 documents are longer than data.sequence_length the teacher saw pieces, and training must cut them alike. A run that was stopped goes on,
-and new documents are added, with the same command.`,
+and new documents are added, with the same command.
+
+With --answers no teacher runs: the log-probabilities that a server returned with each answer (kdistill synth keeps them) become rows, where its tokens are those
+of the student's tokenizer. The records that have rows are written to answers.jsonl beside them, to learn from.`,
 		Example: `  kdistill cache --config run.yaml --set cache.dir=caches/run
   kdistill train --config run.yaml --set teacher.cache=caches/run
   kdistill cache --config run.yaml --set cache.dir=caches/draws --set cache.samples=64
+  kdistill cache --config run.yaml --answers --set cache.dir=caches/told --set data.train[0].path=synth.jsonl
   kdistill inspect caches/run`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
@@ -40,6 +44,7 @@ and new documents are added, with the same command.`,
 	o.addFlags(c)
 	f := c.Flags()
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
+	f.BoolVar(&o.answers, "answers", false, "run no teacher: keep the log-probabilities that came with the answers in data.train")
 	return c
 }
 
@@ -51,7 +56,11 @@ func (o *cacheOptions) run(cmd *cobra.Command, s streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := distill.Cache(cmd.Context(), c, distill.Options{Log: s.err})
+	run := distill.Cache
+	if o.answers {
+		run = distill.CacheAnswers
+	}
+	r, err := run(cmd.Context(), c, distill.Options{Log: s.err})
 	if err != nil {
 		return err
 	}

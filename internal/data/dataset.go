@@ -36,6 +36,7 @@ type Dataset struct {
 	targets []float32      // of a regression; nil: there are classes
 
 	notes       []string
+	told        []*Told // by document; nil: nobody asked
 	fingerprint string
 }
 

@@ -14,6 +14,7 @@ type document struct {
 	ids, labels, bytes, types []int32
 	weights                   []float32 // nil: all 1
 	rationale                 bool      // of style multitask
+	told                      *Told
 	begins                    []bool
 	given                     bool
 	second, class             int32
@@ -42,7 +43,7 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	doc.rationale = ex.rationale
+	doc.rationale, doc.told = ex.rationale, ex.told
 	if len(doc.ids) == 0 {
 		return document{}, errNoTokens
 	}

@@ -45,6 +45,7 @@ type File struct {
 	fellBack bool   // template is Alpaca's prompt since the tokenizer has none
 	pairs    bool   // nobody named fields: a record may have prompt and completion in place of text
 	seed     uint64 // icl: of the demonstrations
+	keepTold bool   // keep what the teacher told of each answer
 }
 
 // format is a way to find documents in a file. A reader emits records in the file's order and stops at emit's error.
@@ -95,6 +96,7 @@ type example struct {
 	parts     []part         // what is learned of the text; nil: all of it
 	rationale bool           // cot, multitask: text is one
 	shorter   func() example // icl: the same with fewer demonstrations; nil: there are none
+	told      *Told
 
 	paired bool   // Classification: there is a second text
 	second string // of a pair

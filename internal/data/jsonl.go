@@ -34,7 +34,11 @@ func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, erro
 			if err != nil {
 				return example{}, err
 			}
-			return parse(f, o)
+			ex, err := parse(f, o)
+			if err == nil && f.keepTold {
+				ex.told, err = told(raw, o)
+			}
+			return ex, err
 		}})
 	})
 }

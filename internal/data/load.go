@@ -26,6 +26,7 @@ type LoadOptions struct {
 
 	Length int    // icl: most tokens of a document: demonstrations that don't fit are left out; 0: no limit
 	Seed   uint64 // icl: of the demonstrations
+	Told   bool   // jsonl, chat: keep what the teacher told of each answer
 }
 
 // Load reads the files in their order and encodes their documents on all cores; the result does not depend on how many there are.
@@ -101,6 +102,9 @@ func (l *loading) take(j *job, limit int) (done bool, err error) {
 			l.rationales = append(l.rationales, int32(d.Len()))
 		}
 		d.add(j.documents[i])
+		if j.documents[i].told != nil || d.told != nil {
+			d.told = append(append(d.told, make([]*Told, d.Len()-1-len(d.told))...), j.documents[i].told)
+		}
 		if d.Len() == limit {
 			return true, nil
 		}
@@ -203,7 +207,7 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 				return fmt.Errorf("%s: %w", f.Path, err)
 			}
 		}
-		f.seed = o.Seed
+		f.seed, f.keepTold = o.Seed, o.Told
 	}
 	if encoder != nil {
 		return inVocabulary("the tokenizer's start token", encoder.Prefix(), o.Vocab, false)

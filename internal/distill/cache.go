@@ -194,7 +194,11 @@ func CacheTable(dir string, h signal.Header, t signal.Totals) [][]string {
 	if h.Kind == signal.Samples {
 		divergence = "KL(draws||teacher)"
 	}
-	rows = append(rows, []string{divergence, fmt.Sprintf("%.3g nats a row, %.3g of it by rounding", t.PerRow(t.Divergence), t.PerRow(t.Rounding))})
+	lost := fmt.Sprintf("%.3g nats a row, %.3g of it by rounding", t.PerRow(t.Divergence), t.PerRow(t.Rounding))
+	if h.Teacher.Type == told {
+		lost = fmt.Sprintf("unknown: the teacher told no more; %.3g nats a row by rounding", t.PerRow(t.Rounding))
+	}
+	rows = append(rows, []string{divergence, lost})
 	if h.Kind != signal.All {
 		rows = append(rows, []string{"mass of ids not kept", fmt.Sprintf("%.4g on average; percentiles 50: %.3g, 90: %.3g, 99: %.3g, 100: %.3g", t.PerRow(t.Tail),
 			t.TailQuantile(0.5), t.TailQuantile(0.9), t.TailQuantile(0.99), t.TailQuantile(1))})
