@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kdistill/internal/answer"
+	"kdistill/internal/data"
 )
 
 func init() {
@@ -17,6 +18,7 @@ func init() {
 
 // problem is a question with its right answer.
 type problem struct {
+	plain     string // the question
 	question  string // with its choices
 	choices   []string
 	gold      string // as the answer is written
@@ -95,7 +97,10 @@ func (r *run) judge(record, first int, p problem, kind answer.Kind, answers []re
 	for j, a := range answers {
 		a.Text = strings.TrimSpace(answer.Cut(a.Text))
 		l := r.line(p.question, a)
-		l.Question, l.Choices, l.Answer, l.Rationale, l.Rationalized = p.question, p.choices, p.gold, a.Text, hinted
+		l.Question, l.Choices, l.Answer, l.Rationale, l.Rationalized = p.plain, p.choices, p.short(), a.Text, hinted
+		if rationale, _, ok := data.SplitRationale(a.Text); ok { // without the answer at its end
+			l.Rationale = rationale
+		}
 		if l.Messages != nil {
 			l.Messages = []Message{{"user", p.question}, {"assistant", a.Text}}
 		}
@@ -149,15 +154,20 @@ func (r *run) think(p problem, shots []problem, hint bool) Request {
 	return q
 }
 
-// said is the answer as a sentence would give it.
-func (p problem) said() string {
+// short is the answer alone, without a solution before it.
+func (p problem) short() string {
 	if _, end, ok := strings.Cut(p.gold, "####"); ok {
 		return strings.TrimSpace(end)
 	}
+	return strings.TrimSpace(p.gold)
+}
+
+// said is the answer as a sentence would give it.
+func (p problem) said() string {
 	if i, ok := answer.FindChoice(p.gold, p.choices); ok && len(p.choices) > 0 {
 		return fmt.Sprintf("(%s) %s", strings.ToLower(answer.Letter(i)), p.choices[i])
 	}
-	return strings.TrimSpace(p.gold)
+	return p.short()
 }
 
 // calculator marks the steps of GSM8K's solutions: <<48/2=24>>.
@@ -170,7 +180,8 @@ func readProblem(e example, kind answer.Kind) (p problem, err error) {
 	if p.gold, err = e.text("answer"); err != nil {
 		return p, err
 	}
-	p.question = strings.TrimSpace(p.question)
+	p.plain = strings.TrimSpace(p.question)
+	p.question = p.plain
 	if raw := e.values[e.name("choices")]; len(raw) > 0 {
 		if err := json.Unmarshal(raw, &p.choices); err != nil {
 			return p, fmt.Errorf("%s: field %q: want a list of texts: %w", e.place, e.name("choices"), err)

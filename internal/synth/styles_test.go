@@ -84,7 +84,7 @@ func TestCoT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 3 || all[0].Prompt != "What is 1+1?" || all[0].Completion != "1 and 1. The answer is 2." || all[0].Rationale != all[0].Completion || all[0].Answer == "" || all[0].Rationalized || !all[2].Rationalized {
+	if len(all) != 3 || all[0].Prompt != "What is 1+1?" || all[0].Completion != "1 and 1. The answer is 2." || all[0].Rationale != "1 and 1." || all[0].Answer != "2" || all[0].Rationalized || !all[2].Rationalized {
 		t.Errorf("%+v", all)
 	}
 	if have, want := removed(rep), map[string]int{"the same rationale again": 3, "wrong answer": 3, "no answer found": 3 + 4}; !maps.Equal(have, want) {
@@ -133,7 +133,7 @@ func TestCoTChoice(t *testing.T) {
 		return []string{"They swim. The answer is (b).", "The answer is (a) cat."}[i]
 	}}
 	rep, all, err := play(t, t.TempDir(), s, `{"question": "What swims?", "choices": ["cat", "fish"], "answer": "fish"}`, "style: cot\nsamples: 2\nchat: true\ncot: {answer: choice}")
-	if err != nil || rep.Kept != 1 || all[0].Question != "What swims?\n(a) cat\n(b) fish" || len(all[0].Messages) != 2 || all[0].Messages[0].Content != all[0].Question {
+	if err != nil || rep.Kept != 1 || all[0].Question != "What swims?" || all[0].Prompt != "What swims?\n(a) cat\n(b) fish" || len(all[0].Messages) != 2 || all[0].Messages[0].Content != all[0].Prompt {
 		t.Errorf("%+v, %+v, %v", rep, all, err)
 	}
 	if !strings.Contains(s.asked[0].Messages[0].Content, "step by step") {
