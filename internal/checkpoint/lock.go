@@ -16,15 +16,20 @@ const LockFile = ".lock"
 type Lock struct{ file *flock.Flock }
 
 // LockFolder takes the lock of a folder that is there. It does not wait: where another process has the lock that is an error.
-func LockFolder(dir string) (*Lock, error) {
-	path := filepath.Join(dir, LockFile)
+func LockFolder(dir string) (*Lock, error) { return lock(filepath.Join(dir, LockFile), dir, "folder") }
+
+// LockOutput takes the lock of a file, which need not be there yet. It lies beside it, with .lock at the end of its name.
+func LockOutput(path string) (*Lock, error) { return lock(path+LockFile, path, "file") }
+
+// lock takes the lock at path, of what, which is of a kind.
+func lock(path, what, kind string) (*Lock, error) {
 	f := flock.New(path, flock.SetPermissions(0o666))
 	held, err := f.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if !held {
-		return nil, fmt.Errorf("another process is writing to %s: wait for its end, or choose another folder", dir)
+		return nil, fmt.Errorf("another process is writing to %s: wait for its end, or choose another %s", what, kind)
 	}
 	return &Lock{f}, nil
 }

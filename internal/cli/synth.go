@@ -9,10 +9,8 @@ import (
 func init() { register(newSynth) }
 
 type synthOptions struct {
-	config  string
-	sets    []string
-	threads int
-	json    bool
+	configured
+	json bool
 }
 
 func newSynth(s streams) *cobra.Command {
@@ -32,19 +30,13 @@ change them costs nothing. A report tells how many lines each removed, with samp
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
-	f := c.Flags()
-	f.StringVar(&o.config, "config", "", "a YAML `FILE`, or the name of an embedded configuration")
-	f.StringArrayVar(&o.sets, "set", nil, "override a key, as `KEY=VALUE`; may be repeated")
-	f.BoolVar(&o.json, "json", false, "print the report as one JSON object")
-	addThreads(c, &o.threads)
+	o.addFlags(c)
+	c.Flags().BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	return c
 }
 
 func (o *synthOptions) run(cmd *cobra.Command, s streams) error {
-	if o.config == "" {
-		return usagef("--config is missing: name a YAML file or an embedded configuration (kdistill config lists them)")
-	}
-	if err := setThreads(o.threads); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	c, err := config.LoadSynth(o.config, o.sets)

@@ -51,6 +51,11 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if err := files.check(); err != nil {
 		return nil, err
 	}
+	lock, err := checkpoint.LockOutput(files.answers)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	teacher, closer, err := o.Teacher(ctx, c, r.screen.printf)
 	if err != nil {
 		return nil, err

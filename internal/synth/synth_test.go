@@ -168,6 +168,21 @@ func TestAnotherRun(t *testing.T) {
 	}
 }
 
+// TestTwoAtOnce: a second process is told so, and asks nothing.
+func TestTwoAtOnce(t *testing.T) {
+	s := newServer(t)
+	var second error
+	var cfg *config.Config
+	s.script = []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
+		_, second = attempt(t.Context(), cfg, nil, newClock())
+		s.answer(w, map[string]any{"prompt": "x", "n": 1.0, "seed": 1.0})
+	}}
+	cfg = configured(t, t.TempDir(), s.URL, prompts(1), "style: complete")
+	if _, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || second == nil || !strings.Contains(second.Error(), "another process is writing to") || s.count() != 1 {
+		t.Errorf("%v, the second %v, %d requests", err, second, s.count())
+	}
+}
+
 func TestStoreThatIsNone(t *testing.T) {
 	s := newServer(t)
 	dir := t.TempDir()
