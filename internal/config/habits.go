@@ -57,7 +57,7 @@ var habits = map[string]string{
 	"metric_for_best_model":       "use train.best_metric",
 	"label_smoothing_factor":      "use label_smoothing of the loss cross_entropy",
 	"lmbda":                       "training on the student's own samples is not available; leave it out",
-	"seq_kd":                      "training on the teacher's samples is not available; leave it out",
+	"seq_kd":                      "make the teacher's text with kdistill synth and train on that",
 	"num_hidden_layers":           "use student.config.num_hidden_layers",
 	"dataloader_num_workers":      "leave it out: --threads sets the number of threads",
 	"push_to_hub":                 "leave it out: the result is a folder that any tool can upload",

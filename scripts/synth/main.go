@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -72,6 +73,10 @@ func (o *options) run(parts []string) error {
 
 // serve starts llama.cpp's server and waits until it answers. Keys and values are float32 (type 0).
 func (o *options) serve(model, name string, context int) (stop func(), err error) {
+	if r, err := http.Get(o.url() + "/models"); err == nil {
+		_ = r.Body.Close()
+		return nil, fmt.Errorf("something answers at %s already: give another -port", o.url())
+	}
 	logged, err := os.Create(filepath.Join(o.out, name+".server.log"))
 	if err != nil {
 		return nil, err
@@ -84,11 +89,11 @@ func (o *options) serve(model, name string, context int) (stop func(), err error
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		<-ended
 		_ = logged.Close()
-	}
+	})
 	for range 600 {
 		if r, err := http.Get(o.url() + "/models"); err == nil {
 			_ = r.Body.Close()
