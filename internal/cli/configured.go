@@ -30,8 +30,10 @@ func (o *configured) check() error {
 }
 
 // load returns the configuration, with its embedded files in place.
-func (o *configured) load() (*config.Config, error) {
-	c, err := config.Load(o.config, o.sets)
+func (o *configured) load() (*config.Config, error) { return o.loadBy(config.Load) }
+
+func (o *configured) loadBy(load func(name string, sets []string) (*config.Config, error)) (*config.Config, error) {
+	c, err := load(o.config, o.sets)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ the same configuration gives the same lines but for their times, from a teacher 
 change them costs nothing. A report tells how many lines each removed, with samples.`,
 		Example: `  kdistill synth --config synth.yaml
   kdistill synth --config synth.yaml --set synth.budget_tokens=2000000
-  kdistill train --config run.yaml --set 'data.train=[{path: out.jsonl, prompt_field: prompt, completion_field: completion}]'`,
+  kdistill train --config run.yaml --set 'data.train=[{path: out.jsonl}]'`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
@@ -39,7 +39,7 @@ func (o *synthOptions) run(cmd *cobra.Command, s streams) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	c, err := config.LoadSynth(o.config, o.sets)
+	c, err := o.loadBy(config.LoadSynth)
 	if err != nil {
 		return err
 	}

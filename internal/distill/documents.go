@@ -59,7 +59,7 @@ func (r *run) loadData(ctx context.Context) error {
 	if len(c.Data.Eval) == 0 {
 		rows := min(r.measured.Len(), max(1, measuredTokens/c.Data.SequenceLength))
 		r.measuredStart.Row = r.measured.Len() - rows
-		r.measuring = fmt.Sprintf("the last %d rows of data.train (there is no data.eval)", rows)
+		r.measuring = fmt.Sprintf("the last %d rows of data.train, which are learned too (there is no data.eval)", rows)
 	}
 	return nil
 }

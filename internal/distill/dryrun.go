@@ -11,10 +11,14 @@ import (
 	"kdistill/internal/report"
 )
 
-// DryRun checks everything that a run checks, prints sizes, memory and speed, and changes nothing.
+// DryRun checks everything that a run checks, prints sizes, memory and speed, and changes nothing. A folder that the run itself would refuse is an
+// error only where Options say what is to become of it: else there is time to choose one.
 func DryRun(ctx context.Context, c *config.Config, o Options) error {
 	if err := (folder{c.Output.Dir}).claim(c, o); err != nil {
-		return err
+		if o.Resume || o.Overwrite {
+			return err
+		}
+		fmt.Fprintf(o.Log, "warning: the run itself would be refused: %v\n", err)
 	}
 	r, err := prepare(ctx, c, o.Log)
 	if err != nil {

@@ -9,22 +9,27 @@ import (
 	"unicode"
 )
 
-func init() { registerStyle("complete", style{fields: []string{"prompt"}, run: complete}) }
+func init() { registerStyle("complete", style{fields: []string{"prompt"}, plan: complete}) }
 
 // complete continues prompts or the beginnings of texts: sequence-level knowledge distillation (Kim and Rush 2016). With best_of the kept answers are
 // those of several that the teacher itself finds likeliest, by the sum of their log-probabilities.
-func complete(ctx context.Context, r *run) error {
+func complete(r *run) (program, error) {
 	o := r.config.Complete
 	prompts := make([]string, len(r.input))
 	for i, e := range r.input {
 		text, err := e.text("prompt")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if prompts[i] = beginning(text, o.Words); prompts[i] == "" {
-			return fmt.Errorf("%s: the prompt is empty", e.place)
+			return nil, fmt.Errorf("%s: the prompt is empty", e.Place)
 		}
 	}
+	return func(ctx context.Context) error { return r.complete(ctx, prompts) }, nil
+}
+
+func (r *run) complete(ctx context.Context, prompts []string) error {
+	o := r.config.Complete
 	r.goal(len(prompts))
 	return r.each(ctx, len(prompts), func(ctx context.Context, i int) error {
 		q := r.request(prompts[i])

@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	registerStyle("cot", style{fields: []string{"question", "answer", "choices", "rationale"}, run: cot})
+	registerStyle("cot", style{fields: []string{"question", "answer", "choices", "rationale"}, plan: cot})
 }
 
 // problem is a question with its right answer.
@@ -27,33 +27,40 @@ type problem struct {
 
 // cot asks for rationales: several for each question, by examples or by "Let's think step by step" (Kojima et al. 2022), and keeps those that end with
 // the right answer (Fine-tune-CoT: Ho et al. 2023). Where none does it may ask again with the answer given (STaR's rationalisation: Zelikman et al. 2022).
-func cot(ctx context.Context, r *run) error {
+func cot(r *run) (program, error) {
 	o := r.config.CoT
 	kind := answer.Kind(o.Answer)
 	var problems, worked []problem
 	for _, e := range r.input {
 		p, err := readProblem(e, kind)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		problems = append(problems, p)
 	}
 	if o.Shots > 0 {
 		examples, _, err := readInput([]string{o.ShotsFrom}, r.config.Fields, 0)
 		if err != nil {
-			return fmt.Errorf("synth.cot.shots_from: %w", err)
+			return nil, fmt.Errorf("synth.cot.shots_from: %w", err)
 		}
 		for _, e := range examples {
 			p, err := readProblem(e, kind)
 			if err != nil {
-				return fmt.Errorf("synth.cot.shots_from: %w", err)
+				return nil, fmt.Errorf("synth.cot.shots_from: %w", err)
 			}
 			if p.rationale == "" {
-				return fmt.Errorf("synth.cot.shots_from: %s: no rationale: give a field of that name, or answers with one before ####", e.place)
+				return nil, fmt.Errorf("synth.cot.shots_from: %s: no rationale: give a field of that name, or answers with one before ####", e.Place)
 			}
 			worked = append(worked, p)
 		}
 	}
+	return func(ctx context.Context) error { return r.reason(ctx, problems, worked) }, nil
+}
+
+// reason asks about problems, of which it shows some that are worked.
+func (r *run) reason(ctx context.Context, problems, worked []problem) error {
+	o := r.config.CoT
+	kind := answer.Kind(o.Answer)
 	r.goal(len(problems))
 	right := make([][2]int, len(problems)) // answers that are right, of how many
 	err := r.each(ctx, len(problems), func(ctx context.Context, i int) error {
@@ -182,12 +189,12 @@ func readProblem(e example, kind answer.Kind) (p problem, err error) {
 	}
 	p.plain = strings.TrimSpace(p.question)
 	p.question = p.plain
-	if raw := e.values[e.name("choices")]; len(raw) > 0 {
+	if raw := e.Fields[e.name("choices")]; len(raw) > 0 {
 		if err := json.Unmarshal(raw, &p.choices); err != nil {
-			return p, fmt.Errorf("%s: field %q: want a list of texts: %w", e.place, e.name("choices"), err)
+			return p, fmt.Errorf("%s: field %q: want a list of texts: %w", e.Place, e.name("choices"), err)
 		}
 		if len(p.choices) > answer.MaxChoices {
-			return p, fmt.Errorf("%s: have %d choices, want at most %d", e.place, len(p.choices), answer.MaxChoices)
+			return p, fmt.Errorf("%s: have %d choices, want at most %d", e.Place, len(p.choices), answer.MaxChoices)
 		}
 		for i, c := range p.choices {
 			p.question += fmt.Sprintf("\n(%s) %s", strings.ToLower(answer.Letter(i)), c)
@@ -200,7 +207,7 @@ func readProblem(e example, kind answer.Kind) (p problem, err error) {
 		p.rationale = strings.Join(strings.Fields(calculator.ReplaceAllString(worked, "")), " ")
 	}
 	if _, ok := kind.Find(p.gold, p.choices); !ok {
-		return p, fmt.Errorf("%s: the answer %q holds no %s (synth.cot.answer)", e.place, excerpt(p.gold), kind)
+		return p, fmt.Errorf("%s: the answer %q holds no %s (synth.cot.answer)", e.Place, excerpt(p.gold), kind)
 	}
 	return p, nil
 }

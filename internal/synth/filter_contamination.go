@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kdistill/internal/config"
+	"kdistill/internal/data"
 	"kdistill/internal/rouge"
 )
 
@@ -51,14 +52,11 @@ func init() {
 
 // evaluationTexts returns every string in a file of JSON, or a text file as a whole.
 func evaluationTexts(path string) (texts []string, err error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	if !slices.Contains([]string{".json", ".jsonl", ".ndjson"}, strings.ToLower(filepath.Ext(path))) {
-		return []string{string(b)}, nil
+		b, err := os.ReadFile(path)
+		return []string{string(b)}, err
 	}
-	records, err := parseRecords(path, b)
+	records, err := data.Objects(path)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +76,10 @@ func evaluationTexts(path string) (texts []string, err error) {
 		}
 	}
 	for _, r := range records {
-		for _, raw := range r.values {
+		for _, raw := range r.Fields {
 			var v any
 			if err := json.Unmarshal(raw, &v); err != nil {
-				return nil, fmt.Errorf("%s: %w", r.place, err)
+				return nil, fmt.Errorf("%s: %w", r.Place, err)
 			}
 			walk(v)
 		}

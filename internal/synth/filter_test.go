@@ -56,17 +56,17 @@ func TestFilters(t *testing.T) {
 
 func TestFilterSettings(t *testing.T) {
 	for want, f := range map[string]config.Filter{
-		"known: ":                {Name: "beauty"},
-		"takes another key":      {Name: "length", Values: map[string]float64{"least": 1}},
-		"takes no path":          {Name: "length", Path: "x"},
-		"path is missing":        {Name: "contamination"},
-		"takes no phrases":       {Name: "length", Phrases: []string{"x"}},
-		"min is 3, max 2":        {Name: "length", Values: map[string]float64{"min": 3, "max": 2}},
-		"threshold above 0":      {Name: "near_duplicate", Values: map[string]float64{"threshold": 0}},
-		"want at least 1":        {Name: "repetition", Values: map[string]float64{"n": 0}},
-		"no text of 13 words":    {Name: "contamination", Path: filepath.Join(t.TempDir(), "x.jsonl")},
-		"no such file":           {Name: "contamination", Path: filepath.Join(t.TempDir(), "y.jsonl")},
-		"one JSON object in a l": {Name: "contamination", Path: filepath.Join(t.TempDir(), "z.jsonl")},
+		"known: ":               {Name: "beauty"},
+		"takes another key":     {Name: "length", Values: map[string]float64{"least": 1}},
+		"takes no path":         {Name: "length", Path: "x"},
+		"path is missing":       {Name: "contamination"},
+		"takes no phrases":      {Name: "length", Phrases: []string{"x"}},
+		"min is 3, max 2":       {Name: "length", Values: map[string]float64{"min": 3, "max": 2}},
+		"threshold above 0":     {Name: "near_duplicate", Values: map[string]float64{"threshold": 0}},
+		"want at least 1":       {Name: "repetition", Values: map[string]float64{"n": 0}},
+		"no text of 13 words":   {Name: "contamination", Path: filepath.Join(t.TempDir(), "x.jsonl")},
+		"no such file":          {Name: "contamination", Path: filepath.Join(t.TempDir(), "y.jsonl")},
+		"each line must be one": {Name: "contamination", Path: filepath.Join(t.TempDir(), "z.jsonl")},
 	} {
 		switch filepath.Base(f.Path) {
 		case "x.jsonl":

@@ -11,14 +11,14 @@ import (
 	"kdistill/internal/answer"
 )
 
-func init() { registerStyle("icl", style{fields: []string{"input", "output", "task"}, run: icl}) }
+func init() { registerStyle("icl", style{fields: []string{"input", "output", "task"}, plan: icl}) }
 
 // pair is a record of a task.
 type pair struct{ task, input, output string }
 
 // icl asks for answers after demonstrations of a task, as in-context learning distillation does (Huang et al. 2022): in the multitask form about each
 // record, in the meta form about records of tasks that are drawn.
-func icl(ctx context.Context, r *run) error {
+func icl(r *run) (program, error) {
 	o := r.config.ICL
 	var names []string // of tasks, as they come
 	tasks := map[string][]pair{}
@@ -26,7 +26,7 @@ func icl(ctx context.Context, r *run) error {
 	for _, e := range r.input {
 		p, err := readPair(e)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if tasks[p.task] == nil {
 			names = append(names, p.task)
@@ -35,13 +35,19 @@ func icl(ctx context.Context, r *run) error {
 		all = append(all, p)
 	}
 	if len(all) == 0 {
-		return errors.New("synth.input is missing: give at least one file of a task")
+		return nil, errors.New("synth.input is missing: give at least one file of a task")
 	}
 	for _, name := range names {
 		if have := len(tasks[name]); have <= o.Shots {
-			return fmt.Errorf("synth.icl.shots: have %d, but task %s has %d records: want fewer shots than records", o.Shots, name, have)
+			return nil, fmt.Errorf("synth.icl.shots: have %d, but task %s has %d records: want fewer shots than records", o.Shots, name, have)
 		}
 	}
+	return func(ctx context.Context) error { return r.demonstrate(ctx, names, tasks, all) }, nil
+}
+
+// demonstrate asks about records of the tasks of these names; all are the records in the order of the input.
+func (r *run) demonstrate(ctx context.Context, names []string, tasks map[string][]pair, all []pair) error {
+	o := r.config.ICL
 	count := len(all)
 	if o.Form == "meta" {
 		count = o.Count
@@ -119,7 +125,7 @@ func readPair(e example) (p pair, err error) {
 	}
 	p.input, p.output = strings.TrimSpace(p.input), strings.TrimSpace(p.output)
 	if slices.Contains([]string{p.input, p.output}, "") {
-		return p, fmt.Errorf("%s: input or output is empty", e.place)
+		return p, fmt.Errorf("%s: input or output is empty", e.Place)
 	}
 	return p, err
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func init() {
-	registerStyle("instruct", style{fields: []string{"instruction", "input", "output", "instances", "is_classification"}, run: instruct})
+	registerStyle("instruct", style{fields: []string{"instruction", "input", "output", "instances", "is_classification"}, plan: instruct})
 }
 
 // task is an instruction with an example of it.
@@ -27,24 +27,27 @@ func (t task) prompt() string {
 }
 
 // instruct makes instructions with answers: to those of the input, in conversations, or to new ones.
-func instruct(ctx context.Context, r *run) error {
+func instruct(r *run) (program, error) {
 	tasks := make([]task, len(r.input))
 	for i, e := range r.input {
 		var err error
 		if tasks[i], err = readTask(e); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(tasks) == 0 {
-		return errors.New("synth.input is missing: give a file of instructions")
+		return nil, errors.New("synth.input is missing: give a file of instructions")
 	}
-	switch r.config.Instruct.Form {
-	case "answers":
-		return r.answerTasks(ctx, tasks)
-	case "chat":
-		return r.converse(ctx, tasks)
+	ask := r.bootstrap
+	switch o := r.config.Instruct; {
+	case o.Form == "answers":
+		ask = r.answerTasks
+	case o.Form == "chat":
+		ask = r.converse
+	case o.Form == "topics" && len(o.Topics) == 0:
+		return nil, errors.New("synth.instruct.topics is missing: name what instructions are to be about")
 	}
-	return r.bootstrap(ctx, tasks)
+	return func(ctx context.Context) error { return ask(ctx, tasks) }, nil
 }
 
 // answerTasks asks for answers to given instructions.
@@ -158,10 +161,10 @@ func readTask(e example) (t task, err error) {
 	if t.output, _, err = e.optional("output"); err != nil {
 		return t, err
 	}
-	if raw := e.values[e.name("instances")]; len(raw) > 0 {
+	if raw := e.Fields[e.name("instances")]; len(raw) > 0 {
 		var list []struct{ Input, Output string }
 		if err := json.Unmarshal(raw, &list); err != nil {
-			return t, fmt.Errorf("%s: field %q: want a list of objects with input and output: %w", e.place, e.name("instances"), err)
+			return t, fmt.Errorf("%s: field %q: want a list of objects with input and output: %w", e.Place, e.name("instances"), err)
 		}
 		if len(list) > 0 {
 			t.input, t.output = list[0].Input, list[0].Output
@@ -171,7 +174,7 @@ func readTask(e example) (t task, err error) {
 	t.classification = class == "true"
 	t.input, t.output = strings.TrimSpace(t.input), strings.TrimSpace(t.output)
 	if err == nil && t.instruction == "" {
-		err = fmt.Errorf("%s: the instruction is empty", e.place)
+		err = fmt.Errorf("%s: the instruction is empty", e.Place)
 	}
 	return t, err
 }

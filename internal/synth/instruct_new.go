@@ -2,7 +2,6 @@ package synth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -74,22 +73,20 @@ func (r *run) bootstrap(ctx context.Context, seeds []task) error {
 		p.tasks, p.tokens = append(p.tasks, t), append(p.tokens, rouge.Tokens(t.instruction))
 	}
 	p.seeds = len(seeds)
-	if o.Form == "topics" && len(o.Topics) == 0 {
-		return errors.New("synth.instruct.topics is missing: name what instructions are to be about")
-	}
+	r.wanted = o.Count
 	r.reached(0, o.Count)
 	number, idle := 0, 0 // of candidates so far; rounds in a row without a new one
 	for round := 1; len(p.tasks)-p.seeds < o.Count; round++ {
 		if idle == idleRounds {
-			r.screen.printf("note: %d rounds brought no new instruction: ended with %d of %d", idle, len(p.tasks)-p.seeds, o.Count)
+			r.short = fmt.Sprintf("%d rounds in a row brought no new instruction", idle)
 			break
 		}
-		replies := make([]reply, roundRequests)
+		replies := make([]*reply, roundRequests) // nil: refused
 		asked := r.each(ctx, roundRequests, func(ctx context.Context, i int) error {
 			key := fmt.Sprintf("round %d.%d", round, i+1)
 			answers, err := r.ask(ctx, key, r.askNew(p, r.random(key)), 1)
 			if err == nil {
-				replies[i] = answers[0]
+				replies[i] = &answers[0]
 			}
 			return err
 		})
@@ -100,20 +97,29 @@ func (r *run) bootstrap(ctx context.Context, seeds []task) error {
 		var from []reply
 		var numbers []int
 		for _, a := range replies {
-			for _, t := range wholeTasks(a, o.Form) {
-				if len(p.tasks)-p.seeds == o.Count {
-					break
-				}
+			if a == nil {
+				continue
+			}
+			tasks := wholeTasks(*a, o.Form)
+			if len(tasks) == 0 {
+				r.drop(place{number, 0}, noTask(*a), r.line(r.config.Instruct.Form, *a))
+			}
+			for _, t := range tasks {
 				number++
-				flaw := "no output"
-				if o.Form != "alpaca" || t.output != "" {
+				var flaw string
+				switch {
+				case len(p.tasks)-p.seeds == o.Count:
+					flaw = "more than are wanted"
+				case o.Form == "alpaca" && t.output == "":
+					flaw = "no output"
+				default:
 					flaw = p.add(t)
 				}
 				if flaw != "" {
-					r.drop(place{number - 1, 0}, flaw, r.taskLine(t, a, t.output))
+					r.drop(place{number - 1, 0}, flaw, r.taskLine(t, *a, t.output))
 					continue
 				}
-				from, numbers = append(from, a), append(numbers, number-1)
+				from, numbers = append(from, *a), append(numbers, number-1)
 			}
 		}
 		fresh := p.tasks[first:]
@@ -209,6 +215,17 @@ func wholeTasks(a reply, form string) []task {
 		all = all[:len(all)-1]
 	}
 	return all
+}
+
+// noTask says why a reply has no whole task.
+func noTask(a reply) string {
+	switch {
+	case strings.TrimSpace(a.Text) == "":
+		return "empty answer"
+	case a.FinishReason == FinishLength:
+		return "cut by max_tokens before a task was whole"
+	}
+	return "no task found"
 }
 
 // parseTasks finds the tasks in an answer. The first may begin at once, as it does where the prompt ended with its number.

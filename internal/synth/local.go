@@ -74,7 +74,7 @@ func (l *Local) Answers(ctx context.Context, r Request) ([]Answer, *Usage, error
 		return nil, nil, err
 	}
 	if most := l.model.Model.Info().Positions; len(ids) > most {
-		return nil, nil, &Refused{fmt.Sprintf("the prompt is longer than the context: %d tokens, the teacher has %d positions", len(ids), most)}
+		return nil, nil, &Refused{tooLong, fmt.Sprintf("%d tokens, the teacher has %d positions", len(ids), most)}
 	}
 	answers, written, errs := make([]Answer, r.N), make([]int, r.N), make([]error, r.N)
 	var all sync.WaitGroup

@@ -55,11 +55,12 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// TestLocalStop: a stop string ends the answer, a prompt longer than the context is refused, and others go on.
+// TestLocalStop: a stop string ends the answer, prompts longer than the context are refused for one reason, and others go on.
 func TestLocalStop(t *testing.T) {
-	input := fmt.Sprintf("{\"prompt\": %q}\n{\"prompt\": \"Once upon a time\"}", strings.Repeat("the cat sat on the mat ", 500))
+	long := strings.Repeat("the cat sat on the mat ", 500)
+	input := fmt.Sprintf("{\"prompt\": %q}\n{\"prompt\": %q}\n{\"prompt\": \"Once upon a time\"}", long, long+"again")
 	rep, all, err := local(t, t.TempDir(), input, "style: complete\nmax_tokens: 40\ntemperature: 0\nstop: [\" \"]")
-	if err != nil || rep.Kept+len(rep.Removed) != 1 || len(rep.Refused) != 1 || !strings.Contains(rep.Refused[0].Reason, "longer than the context") {
+	if err != nil || rep.Kept+len(rep.Removed) != 1 || len(rep.Refused) != 1 || rep.Refused[0].Count != 2 || rep.Refused[0].Reason != tooLong || !strings.Contains(rep.Refused[0].Samples[1].Detail, "tokens, the teacher has") {
 		t.Fatalf("%+v, %v", rep, err)
 	}
 	for _, l := range all {

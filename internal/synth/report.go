@@ -14,11 +14,13 @@ import (
 
 // Report says what became of all that was asked.
 type Report struct {
-	Complete  bool      `json:"complete"` // everything was asked
+	Complete  bool      `json:"complete"`          // everything was asked, and gave what was wanted
+	Stopped   string    `json:"stopped,omitempty"` // why it is not complete
 	Output    string    `json:"output"`
 	Style     string    `json:"style"`
 	Teacher   string    `json:"teacher"`
-	Answers   int       `json:"answers"` // that the style used
+	Answers   int       `json:"answers"`          // that the style used
+	Wanted    int       `json:"wanted,omitempty"` // where that is a number of the configuration
 	Kept      int       `json:"kept"`
 	Truncated int       `json:"truncated"` // of those kept: cut by the limit of tokens
 	Removed   []Removed `json:"removed"`
@@ -47,6 +49,7 @@ type Sample struct {
 	Record     int    `json:"record"`
 	Prompt     string `json:"prompt,omitempty"`
 	Completion string `json:"completion,omitempty"`
+	Detail     string `json:"detail,omitempty"` // of a refusal
 }
 
 const samplesOfReason = 5
@@ -59,9 +62,11 @@ func comparePlaces(a, b place) int {
 func (r *run) report(kept []Line, ran error) *Report {
 	requests, u := r.store.spent()
 	rep := &Report{
-		Complete: ran == nil, Output: r.config.Output, Style: r.config.Style, Teacher: r.teacher.Identity(), Answers: r.answers, Kept: len(kept),
+		Wanted: r.wanted, Output: r.config.Output, Style: r.config.Style, Teacher: r.teacher.Identity(), Answers: r.answers, Kept: len(kept),
 		Requests: requests, Usage: u, Cost: cost(r.config, u), Removed: []Removed{}, Refused: []Removed{}, Figures: r.figures,
 	}
+	rep.Stopped = r.stopped(ran)
+	rep.Complete = rep.Stopped == ""
 	for _, l := range kept {
 		if l.FinishReason == FinishLength {
 			rep.Truncated++
@@ -69,16 +74,36 @@ func (r *run) report(kept []Line, ran error) *Report {
 	}
 	slices.SortStableFunc(r.dropped, func(a, b drop) int { return comparePlaces(a.place, b.place) })
 	for _, d := range r.dropped {
-		rep.Removed = count(rep.Removed, d.reason, Sample{d.record + 1, d.line.Prompt, d.line.Completion})
+		rep.Removed = count(rep.Removed, d.reason, Sample{Record: d.record + 1, Prompt: d.line.Prompt, Completion: d.line.Completion})
 	}
 	slices.SortStableFunc(r.refusals, func(a, b refusal) int { return cmp.Compare(a.record, b.record) })
 	for _, f := range r.refusals {
-		rep.Refused = count(rep.Refused, f.reason, Sample{Record: f.record + 1})
+		rep.Refused = count(rep.Refused, f.Reason, Sample{Record: f.record + 1, Detail: f.Detail})
 	}
 	byReason := func(a, b Removed) int { return cmp.Compare(a.Reason, b.Reason) }
 	slices.SortFunc(rep.Removed, byReason)
 	slices.SortFunc(rep.Refused, byReason)
 	return rep
+}
+
+// stopped says why there is less than was wanted, before the filters; "": there is not. ran is how the style ended.
+func (r *run) stopped(ran error) string {
+	switch {
+	case errors.Is(ran, errBudget):
+		return ran.Error() + ": raise it and run the same command again to go on"
+	case ran != nil:
+		return ran.Error()
+	}
+	made := map[int]bool{}
+	for at, l := range r.lines {
+		if l.flaw() == "" {
+			made[at.record] = true
+		}
+	}
+	if len(made) >= r.wanted {
+		return ""
+	}
+	return fmt.Sprintf("the teacher's answers gave only %d of the %d that are wanted: %s", len(made), r.wanted, cmp.Or(r.short, "the others were removed or have no answer"))
 }
 
 func count(list []Removed, reason string, s Sample) []Removed {
@@ -113,7 +138,7 @@ func (rep *Report) Print(w io.Writer) error {
 		rows = append(rows, []string{"removed: " + r.Reason, fmt.Sprint(r.Count), "such as " + shorten(r.Samples[0].Completion)})
 	}
 	for _, r := range rep.Refused {
-		rows = append(rows, []string{"without an answer", fmt.Sprint(r.Count), fmt.Sprintf("record %d: %s", r.Samples[0].Record, shorten(r.Reason))})
+		rows = append(rows, []string{"without an answer: " + r.Reason, fmt.Sprint(r.Count), fmt.Sprintf("record %d: %s", r.Samples[0].Record, shorten(r.Samples[0].Detail))})
 	}
 	for _, f := range rep.Figures {
 		rows = append(rows, []string{f.Name, fmt.Sprintf("%.4g", f.Value)})
@@ -125,7 +150,7 @@ func (rep *Report) Print(w io.Writer) error {
 	}
 	err := report.Table(w, rows)
 	if !rep.Complete {
-		_, wrote := fmt.Fprintln(w, "the budget is used up: raise it and run the same command again to go on")
+		_, wrote := fmt.Fprintln(w, rep.Stopped)
 		err = errors.Join(err, wrote)
 	}
 	_, wrote := fmt.Fprintf(w, "written to %s\n", rep.Output)

@@ -26,8 +26,10 @@ type run struct {
 	refusals []refusal
 	answers  int // that styles were given
 
-	total, done int  // keys, or what the style counts
-	counted     bool // by the style
+	total, done int    // keys, or what the style counts
+	counted     bool   // by the style
+	wanted      int    // records of lines, where that hangs on what the teacher writes; 0: it does not
+	short       string // why the style stopped before they were there
 	figures     []Figure
 	screen      *screen
 }
@@ -43,7 +45,7 @@ type drop struct {
 
 type refusal struct {
 	record int
-	reason string
+	*Refused
 }
 
 // reply is one answer with what it came of.
@@ -95,7 +97,7 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, e
 			return nil, fmt.Errorf("%s: the stored answer %q is to another prompt: give synth.output another name", r.store.path, key)
 		}
 		if rec.Refused != "" {
-			return nil, &Refused{rec.Refused}
+			return nil, &Refused{rec.Refused, rec.Detail}
 		}
 		all = append(all, rec.answers()...)
 	}
@@ -110,7 +112,7 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, e
 		rec.Answers, rec.Usage, err = r.teacher.Answers(ctx, q)
 		var refused *Refused
 		if errors.As(err, &refused) {
-			rec.Refused, err = refused.Reason, nil
+			rec.Refused, rec.Detail, err = refused.Reason, refused.Detail, nil
 		}
 		if err != nil {
 			return nil, err
@@ -185,7 +187,7 @@ func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int
 				switch {
 				case err == nil:
 				case errors.As(err, &refused):
-					r.refuse(i, refused.Reason)
+					r.refuse(i, refused)
 				case errors.Is(err, errBudget):
 					mu.Lock()
 					used++
@@ -206,10 +208,10 @@ func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int
 	return nil
 }
 
-func (r *run) refuse(record int, reason string) {
+func (r *run) refuse(record int, why *Refused) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refusals = append(r.refusals, refusal{record, reason})
+	r.refusals = append(r.refusals, refusal{record, why})
 }
 
 // keep takes a line into the output, unless a filter removes it in the end.

@@ -256,8 +256,8 @@ func (s *Served) failure(at string, response *http.Response, text string) error 
 			e.text += ": the server does not take the key in the variable that teacher.key_env names"
 		}
 		return e
-	case tooLong(message):
-		return &Refused{message}
+	case meansTooLong(message):
+		return &Refused{tooLong, message}
 	case code == http.StatusTooManyRequests && strings.Contains(text, "insufficient_quota"):
 		return e
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusConflict || code == http.StatusTooEarly ||
@@ -267,8 +267,11 @@ func (s *Served) failure(at string, response *http.Response, text string) error 
 	return e
 }
 
-// tooLong recognises the words of vLLM, llama.cpp, OpenAI and others for a prompt that does not fit.
-func tooLong(message string) bool {
+// tooLong is the reason of a refusal.
+const tooLong = "the prompt is longer than the context"
+
+// meansTooLong recognises the words of vLLM, llama.cpp, OpenAI and others for a prompt that does not fit.
+func meansTooLong(message string) bool {
 	message = strings.ToLower(message)
 	for _, words := range []string{"context_length", "context length", "context window", "context size", "maximum context", "exceed_context", "too many tokens", "prompt is too long"} {
 		if strings.Contains(message, words) {

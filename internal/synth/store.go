@@ -31,6 +31,7 @@ type store struct {
 	records  map[string][]record
 	usage    Usage
 	requests int
+	answers  int
 }
 
 // appendFile is the file that a store writes to; tests let it fail.
@@ -58,6 +59,7 @@ type record struct {
 	Answers []Answer  `json:"answers,omitempty"`
 	Usage   *Usage    `json:"usage,omitempty"` // nil: the server does not say
 	Refused string    `json:"refused,omitempty"`
+	Detail  string    `json:"detail,omitempty"` // of Refused
 	Time    time.Time `json:"time"`
 }
 
@@ -164,6 +166,7 @@ func (h header) differs(want header) error {
 func (s *store) note(r record) {
 	s.records[r.Key] = append(s.records[r.Key], r)
 	s.requests++
+	s.answers += len(r.Answers)
 	if r.Usage != nil {
 		s.usage.PromptTokens += r.Usage.PromptTokens
 		s.usage.CompletionTokens += r.Usage.CompletionTokens

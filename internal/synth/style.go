@@ -7,12 +7,15 @@ import (
 	"kdistill/internal/suggest"
 )
 
-// style is a way to make data: a program that asks the teacher and keeps or drops lines. It must ask the same for the same answers, whatever the
-// concurrency: a run that goes on is the same program again, with the stored answers at once.
+// style is a way to make data.
 type style struct {
 	fields []string // names that synth.fields may translate
-	run    func(ctx context.Context, r *run) error
+	plan   func(r *run) (program, error)
 }
+
+// program asks the teacher and keeps or drops lines. It must ask the same for the same answers, whatever the concurrency: a run that goes on is the
+// same program again, with the stored answers at once. What is wrong with the input its plan has found: there is neither teacher nor file then.
+type program func(ctx context.Context) error
 
 var styles = map[string]style{}
 

@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -287,6 +288,35 @@ func TestNewInstructions(t *testing.T) {
 	if err != nil || len(all) != 0 || rep.Requests != idleRounds*roundRequests {
 		t.Errorf("a teacher without ideas: %+v, %v", rep, err)
 	}
+	for form, why := range map[string]string{"alpaca": "20 rounds in a row brought no new instruction", "self_instruct": "the others were removed or have no answer"} {
+		fruitless(t, form, why)
+	}
+}
+
+// fruitless plays teachers that give nothing of what is wanted: all their answers are counted, and the run does not call itself complete.
+func fruitless(t *testing.T, form, why string) {
+	t.Helper()
+	ideas := invent(form)
+	rep, _, err := play(t, t.TempDir(), &scripted{write: func(r Request, i int) string {
+		if form == "alpaca" || strings.Contains(r.text(), "each with an example") {
+			return " \n"
+		}
+		return ideas(r, i)
+	}}, seedTasks, fmt.Sprintf("style: instruct\ninstruct: {form: %s, count: 5}", form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := rep.Print(&text); err != nil {
+		t.Fatal(err)
+	}
+	if want := "the teacher's answers gave only 0 of the 5 that are wanted: " + why; rep.Complete || rep.Wanted != 5 || rep.Stopped != want || !strings.Contains(text.String(), want) {
+		t.Errorf("%s: have %+v, want %q, printed\n%s", form, rep, want, text.String())
+	}
+	have := removed(rep)
+	if form == "alpaca" && (rep.Answers != idleRounds*roundRequests || have["empty answer"] != rep.Answers) || form == "self_instruct" && (have["no output"] != 5 || have["more than are wanted"] == 0) {
+		t.Errorf("%s: %d answers, removed %v", form, rep.Answers, have)
+	}
 }
 
 func TestParseTasks(t *testing.T) {
@@ -301,6 +331,15 @@ func TestParseTasks(t *testing.T) {
 	} {
 		if have := parseTasks(c.text, c.form); !slices.Equal(have, c.want) {
 			t.Errorf("%s: have %v, want %v", c.form, have, c.want)
+		}
+	}
+	for want, a := range map[string]Answer{
+		"empty answer":  {Text: "\n", FinishReason: FinishStop},
+		"no task found": {Text: "Input: 1\nOutput: 2", FinishReason: FinishStop},
+		"cut by max_tokens before a task was whole": {Text: " Say", FinishReason: FinishLength},
+	} {
+		if tasks := wholeTasks(reply{Answer: a}, "alpaca"); len(tasks) > 0 || noTask(reply{Answer: a}) != want {
+			t.Errorf("%+v: have %v, %s, want %s", a, tasks, noTask(reply{Answer: a}), want)
 		}
 	}
 	cut := reply{Answer: Answer{Text: " a b c\nTask 9: half a sen", FinishReason: FinishLength}}
@@ -361,6 +400,9 @@ func TestConfigurations(t *testing.T) {
 		if _, err := newFilters(c.Synth.Filters); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if text, _, err := config.Text("synth_complete"); err != nil || !strings.Contains(string(text), "keep_truncated: true") {
+		t.Errorf("synth_complete does not tell that training leaves out what max_tokens cut: %v", err)
 	}
 	for name := range styles {
 		if !shown[name] {

@@ -47,6 +47,10 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if r.input, sum, err = readInput(s.Input, s.Fields, s.Limit); err != nil {
 		return nil, err
 	}
+	ask, err := kind.plan(r)
+	if err != nil {
+		return nil, err
+	}
 	files := filesOf(s.Output)
 	if err := files.check(); err != nil {
 		return nil, err
@@ -70,7 +74,7 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if cut > 0 {
 		r.screen.printf("note: %s ended in a torn line of %d bytes, which is taken away", files.answers, cut)
 	}
-	ran := kind.run(ctx, r)
+	ran := ask(ctx)
 	r.screen.end()
 	kept := r.filtered(list)
 	rep = r.report(kept, ran)
@@ -82,8 +86,8 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if errors.Is(ran, errBudget) {
 		ran = nil
 	}
-	if ran != nil && ctx.Err() == nil {
-		ran = fmt.Errorf("%w\n%d answers are stored in %s: run the same command again to go on", ran, rep.Answers, files.answers)
+	if ran != nil && ctx.Err() == nil && r.store.answers > 0 {
+		ran = fmt.Errorf("%w\n%d answers are stored in %s: run the same command again to go on", ran, r.store.answers, files.answers)
 	}
 	return rep, ran
 }

@@ -248,7 +248,7 @@ func TestRefusedPrompt(t *testing.T) {
 	cfg := configured(t, dir, s.URL, prompts(3), "style: complete\nconcurrency: 1")
 	for range 2 {
 		rep, err := attempt(t.Context(), cfg, nil, newClock())
-		if err != nil || !rep.Complete || rep.Kept != 2 || len(rep.Refused) != 1 || rep.Refused[0].Samples[0].Record != 2 || !strings.Contains(rep.Refused[0].Reason, "maximum context length") {
+		if err != nil || !rep.Complete || rep.Kept != 2 || len(rep.Refused) != 1 || rep.Refused[0].Samples[0].Record != 2 || rep.Refused[0].Reason != tooLong || !strings.Contains(rep.Refused[0].Samples[0].Detail, "maximum context length") {
 			t.Fatalf("%+v, %v", rep, err)
 		}
 	}
@@ -340,8 +340,12 @@ func FuzzStore(f *testing.F) {
 func TestWrongInput(t *testing.T) {
 	s := newServer(t)
 	for name, c := range map[string]struct{ input, values, want string }{
+		"no question":   {`{"x": "a"}`, "style: cot", `in.jsonl:1: no field "question"`},
+		"no input":      {`{"x": "a"}`, "style: icl", `no field "input"`},
+		"no instruct":   {`{"x": "a"}`, "style: instruct", `no field "instruction"`},
+		"no topics":     {`{"instruction": "a"}`, "style: instruct\ninstruct: {form: topics}", "synth.instruct.topics is missing"},
 		"no records":    {"\n", "style: complete", "no records"},
-		"no JSON":       {"{\"prompt\": \"a\"}\nfoo\n", "style: complete", "in.jsonl:2: want one JSON object in a line"},
+		"no JSON":       {"{\"prompt\": \"a\"}\nfoo\n", "style: complete", "in.jsonl:2: not valid JSON"},
 		"no field":      {`{"text": "a"}`, "style: complete", `no field "prompt", have text: name the right one in synth.fields, such as {prompt: text}`},
 		"not text":      {`{"prompt": ["a"]}`, "style: complete", "want a text, have"},
 		"empty":         {`{"prompt": ""}`, "style: complete", "the prompt is empty"},
@@ -350,9 +354,13 @@ func TestWrongInput(t *testing.T) {
 		"no filter":     {prompts(1), "style: complete\nfilters: [{name: nonsense}]", "synth.filters[0]"},
 		"UTF-8":         {"{\"prompt\": \"\xff\"}", "style: complete", "invalid UTF-8"},
 	} {
-		_, err := attempt(t.Context(), configured(t, t.TempDir(), s.URL, c.input, c.values), nil, newClock())
-		if err == nil || !strings.Contains(err.Error(), c.want) {
+		dir := t.TempDir()
+		_, err := attempt(t.Context(), configured(t, dir, s.URL, c.input, c.values), nil, newClock())
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "go on") {
 			t.Errorf("%s: have %v, want %s", name, err, c.want)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "out*")); err != nil || left != nil {
+			t.Errorf("%s: %v is left, %v", name, left, err)
 		}
 	}
 	if s.count() > 0 {

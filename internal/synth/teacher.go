@@ -87,9 +87,12 @@ type Usage struct {
 }
 
 // Refused says why one request has no answer and never will, such as a prompt that is longer than the context.
-type Refused struct{ Reason string }
+type Refused struct {
+	Reason string // the same for all alike
+	Detail string // of this one, such as its length
+}
 
-func (e *Refused) Error() string { return e.Reason }
+func (e *Refused) Error() string { return e.Reason + ": " + e.Detail }
 
 // chat returns a request's messages: the prompt is a user's, after the system's where there is one.
 func chat(system, prompt string) []Message {
