@@ -16,7 +16,8 @@ test: ## every test; those of real inputs need ../shared (KDISTILL_SHARED) and a
 	go test ./...
 
 race: ## the packages that start goroutines, under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./internal/kernel ./internal/tokenizer ./internal/data ./internal/loss ./internal/optim ./internal/graph
+	CGO_ENABLED=1 go test -race ./internal/kernel ./internal/tokenizer ./internal/data ./internal/loss ./internal/optim ./internal/graph \
+		./internal/signal ./internal/generate ./internal/task ./internal/synth
 
 lint:
 	@test -z "$$(gofmt -l cmd configs internal)" || { echo "gofmt would change:"; gofmt -l cmd configs internal; exit 1; }
