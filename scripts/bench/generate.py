@@ -15,7 +15,7 @@ from compare import SMALL
 from sides import HERE, ROOT, WARM_UP, Side, built, environment
 
 LENGTH = 16  # of a prompt
-NEAR = {"float32": 3e-3, "bfloat16": 0.1}  # llama.cpp rounds more than 1e-3 away; transformers' bfloat16 rounds every value on the way, ours only weights
+NEAR = {"float32": 1e-2, "bfloat16": 0.1}  # llama.cpp rounds up to 4e-3 away; transformers' bfloat16 rounds every value on the way, ours only weights
 CASES = {  # model, prompts at once, type of the weights
     "stories260k-1": ("stories260k", "stories260k", 1, "float32"),
     "stories260k-32": ("the same", "stories260k", 32, "float32"),

@@ -23,6 +23,17 @@ def paired(w, heads):
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
+def widened(path, name):
+    """A bfloat16 tensor as float32: NumPy has no bfloat16."""
+    with path.open("rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        entry = json.loads(f.read(size))[name]
+        f.seek(8 + size + entry["data_offsets"][0])
+        bits = np.frombuffer(f.read(entry["data_offsets"][1] - entry["data_offsets"][0]), "<u2")
+    assert entry["dtype"] == "BF16", f"{name} is {entry['dtype']}"
+    return (bits.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+
+
 def convert(folder, path, dtype):
     c = json.loads((folder / "config.json").read_text())
     head = c["hidden_size"] // c["num_attention_heads"]
@@ -40,7 +51,7 @@ def convert(folder, path, dtype):
     w.add_tokenizer_model("no_vocab")
     with safe_open(folder / "model.safetensors", "np") as f:
         for name in f.keys():
-            x = f.get_tensor(name).astype(np.float32)
+            x = widened(folder / "model.safetensors", name) if dtype == "bfloat16" else f.get_tensor(name).astype(np.float32)
             if "q_proj" in name or "k_proj" in name:
                 x = paired(x, c["num_attention_heads"] if "q_proj" in name else c["num_key_value_heads"])
             parts = name.removeprefix("model.").removesuffix(".weight").split(".")
