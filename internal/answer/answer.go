@@ -21,9 +21,6 @@ const (
 	Text   Kind = "text"   // normalised: see FindText
 )
 
-// Kinds lists all kinds.
-func Kinds() []Kind { return []Kind{Number, Choice, Text} }
-
 // Find returns the answer in a text in a form in which equal answers are equal strings; choices may be nil.
 func (k Kind) Find(text string, choices []string) (answer string, ok bool) {
 	switch k {

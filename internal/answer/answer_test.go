@@ -217,7 +217,7 @@ func FuzzFind(f *testing.F) {
 	f.Add("The answer is ( 84.0 / 2.0 ). 1 1/2 -$3,000.5 #### 5", "a")
 	f.Add("(b) A: x answer: (", "b c")
 	f.Fuzz(func(t *testing.T, text, choice string) {
-		for _, k := range Kinds() {
+		for _, k := range []Kind{Number, Choice, Text} {
 			have, ok := k.Find(text, []string{choice, "other"})
 			if ok && k == Number && !k.Equal(have, have, nil) {
 				t.Errorf("%q: %q is not itself", text, have)

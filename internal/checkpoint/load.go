@@ -32,7 +32,7 @@ func match(t Tensors, info model.Info, specs []model.Spec, optional []string) ([
 			found = append(found, safetensors.Tensor{})
 			continue
 		}
-		if !equal(x.Shape, spec.Shape) {
+		if !slices.Equal(x.Shape, spec.Shape) {
 			return nil, fmt.Errorf("%s: have shape %v, want %v by config.json", x.Name, x.Shape, spec.Shape)
 		}
 		used[x.Name] = true
@@ -97,19 +97,7 @@ func harmless(name string, info model.Info) bool {
 func same(t Tensors, copied, of string, info model.Info) bool {
 	a, _ := t.Tensor(copied)
 	b, _ := find(t, info, of)
-	return a.DType == b.DType && equal(a.Shape, b.Shape) && bytes.Equal(a.Data, b.Data)
-}
-
-func equal(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	return a.DType == b.DType && slices.Equal(a.Shape, b.Shape) && bytes.Equal(a.Data, b.Data)
 }
 
 func some(names []string) string {
@@ -120,24 +108,15 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// ReadTrained reads a model's weights into float32 parameters that can be trained.
-func ReadTrained(t Tensors, m model.Model) (*model.Flat[float32], error) {
-	flat, _, err := readTrained(t, m, nil, 0)
-	return flat, err
-}
-
-// ReadStudent is ReadTrained for a model whose task head the checkpoint may lack: what is not there of it is drawn by the seed, and named in fresh.
+// ReadStudent reads a model's weights into float32 parameters that can be trained. The checkpoint may lack the tensors of the task head: what is not
+// there of it is drawn by the seed, and named in fresh.
 func ReadStudent(t Tensors, m model.Model, seed uint64) (flat *model.Flat[float32], fresh []string, err error) {
-	return readTrained(t, m, m.Info().HeadTensors, seed)
-}
-
-func readTrained(t Tensors, m model.Model, optional []string, seed uint64) (flat *model.Flat[float32], fresh []string, err error) {
 	specs, err := model.Parameters(m)
 	if err != nil {
 		return nil, nil, err
 	}
 	i := -1
-	err = read(t, m, optional, func(spec model.Spec, x safetensors.Tensor) error {
+	err = read(t, m, m.Info().HeadTensors, func(spec model.Spec, x safetensors.Tensor) error {
 		if i++; i == 0 { // not before the files are known to hold as much as config.json tells
 			flat = model.NewFlat[float32](specs)
 		}

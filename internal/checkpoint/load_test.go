@@ -74,7 +74,7 @@ func goldenModelNames(t *testing.T) (names []string) {
 func TestBasePrefix(t *testing.T) {
 	for _, name := range goldenModelNames(t) {
 		m, tensors := openGoldenModel(t, name)
-		want, err := ReadTrained(tensors, m)
+		want, _, err := ReadStudent(tensors, m, 0)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -91,7 +91,7 @@ func TestBasePrefix(t *testing.T) {
 		if renamed < len(tensors)/2 {
 			t.Errorf("%s: prefix %q on %d of %d tensors", name, base, renamed, len(tensors))
 		}
-		have, err := ReadTrained(bare, m)
+		have, _, err := ReadStudent(bare, m, 0)
 		if err != nil {
 			t.Errorf("%s without %s: %v", name, base, err)
 			continue
@@ -159,7 +159,7 @@ func TestWrongTensors(t *testing.T) {
 		{"differing head", m, tensors.with(head(safetensors.F32, 1)), "lm_head.weight differs from model.embed_tokens.weight, but config.json ties them (tie_word_embeddings)"},
 		{"head of another type", m, tensors.with(head(safetensors.BF16, 0)), "lm_head.weight differs"},
 	} {
-		_, trained := ReadTrained(test.tensors, test.model)
+		_, _, trained := ReadStudent(test.tensors, test.model, 0)
 		_, frozen := ReadFrozen(test.tensors, test.model, Auto)
 		for _, err := range []error{trained, frozen} {
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
@@ -171,12 +171,12 @@ func TestWrongTensors(t *testing.T) {
 	bare := tensors.with(head(safetensors.F32, 0), gone(embedding))
 	e := tensors[embedding]
 	e.Name = "embed_tokens.weight"
-	if _, err := ReadTrained(bare.with(e), m); err != nil {
+	if _, _, err := ReadStudent(bare.with(e), m, 0); err != nil {
 		t.Errorf("equal head beside an embedding without prefix: %v", err)
 	}
 	// Without tied embeddings the head is a weight of its own.
 	u, untied := openGoldenModel(t, "llama-gqa-untied")
-	if _, err := ReadTrained(untied.with(gone("lm_head.weight")), u); err == nil || !strings.Contains(err.Error(), "1 of 30 tensors of LlamaForCausalLM are missing: lm_head.weight") {
+	if _, _, err := ReadStudent(untied.with(gone("lm_head.weight")), u, 0); err == nil || !strings.Contains(err.Error(), "1 of 30 tensors of LlamaForCausalLM are missing: lm_head.weight") {
 		t.Errorf("no head: have error %v", err)
 	}
 }
@@ -225,13 +225,15 @@ func TestEncoderNames(t *testing.T) {
 		{"no embedding", bert, tensors.with(gone(words)), "1 of 42 tensors of BertForMaskedLM are missing: " + words},
 		{"something else", bert, tensors.with(one("bert.encoder.layer.7.output.dense.bias")), "1 tensors that a bert model doesn't have"},
 	} {
-		have, err := ReadTrained(test.tensors, test.model)
+		_, err := ReadFrozen(test.tensors, test.model, Auto)
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: have error %v\nwant %s", test.what, err, test.want)
 		}
 		if test.model == bert && err == nil {
-			if want, err := ReadTrained(tensors, bert); err != nil || !slices.Equal(have.Values, want.Values) {
-				t.Errorf("%s: other values (%v)", test.what, err)
+			have, _, err := ReadStudent(test.tensors, bert, 0)
+			want, _, wrong := ReadStudent(tensors, bert, 0)
+			if err != nil || wrong != nil || !slices.Equal(have.Values, want.Values) {
+				t.Errorf("%s: other values (%v, %v)", test.what, err, wrong)
 			}
 		}
 	}
@@ -240,7 +242,7 @@ func TestEncoderNames(t *testing.T) {
 // TestReadStudent draws a task head that the checkpoint lacks, by the seed, and nothing else.
 func TestReadStudent(t *testing.T) {
 	m, tensors := openGoldenModel(t, "bert-sequence-classification")
-	whole, err := ReadTrained(tensors, m)
+	whole, _, err := ReadStudent(tensors, m, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +280,7 @@ func TestReadStudent(t *testing.T) {
 func TestStorage(t *testing.T) {
 	for name, stored := range map[string]safetensors.DType{"llama-bf16": safetensors.BF16, "llama-f16": safetensors.F16, "llama-mha-tied": safetensors.F32} {
 		m, tensors := openGoldenModel(t, name)
-		trained, err := ReadTrained(tensors, m)
+		trained, _, err := ReadStudent(tensors, m, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

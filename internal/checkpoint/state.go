@@ -142,9 +142,6 @@ func sumState(state json.RawMessage, path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// Names returns the names of the saved slices, sorted.
-func (s *Saved) Names() []string { return s.file.Names() }
-
 // Read copies the saved slice of that name into dst, which must have its length.
 func (s *Saved) Read(name string, dst []float32) error {
 	t, ok := s.file.Tensor(name)
@@ -200,21 +197,19 @@ func listSteps(dir string) ([]step, error) {
 	return out, nil
 }
 
-// Prune removes all states in dir but the keep (1 at least) up to step last and that of step best (-1: none), and what dead
-// processes left. States after last, the step just saved, are those that could not be loaded: the run has gone another way.
-func Prune(dir string, last, keep, best int) error { return prune(realDisk{}, dir, last, keep, best) }
+// Prune removes all states in dir but the keep (1 at least) up to step last, and what dead processes left. States after last, the step just saved, are
+// those that could not be loaded: the run has gone another way.
+func Prune(dir string, last, keep int) error { return prune(realDisk{}, dir, last, keep) }
 
-func prune(d disk, dir string, last, keep, best int) error {
+func prune(d disk, dir string, last, keep int) error {
 	all, err := listSteps(dir)
 	if err != nil {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(s step) bool { return s.n > last })
 	kept := map[string]bool{}
-	for i, s := range all {
-		if i < max(keep, 1) || s.n == best {
-			kept[filepath.Base(s.path)] = true
-		}
+	for _, s := range all[:min(len(all), max(keep, 1))] {
+		kept[filepath.Base(s.path)] = true
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

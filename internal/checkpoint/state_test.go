@@ -54,7 +54,7 @@ func latest(t *testing.T, dir string) (n int, warnings []string) {
 			t.Errorf("%s of step %d: have %v %v", s.Name, saved.Step, got, err)
 		}
 	}
-	if got := saved.Names(); !slices.Equal(got, []string{"adamw.m", "empty", "parameters"}) {
+	if got := saved.file.Names(); !slices.Equal(got, []string{"adamw.m", "empty", "parameters"}) {
 		t.Errorf("names: have %v", got)
 	}
 	return saved.Step, warnings
@@ -139,20 +139,20 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Prune(dir, 6, 2, 3); err != nil {
+	if err := Prune(dir, 6, 2); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, dir); !slices.Equal(got, []string{"notes", "step-3", "step-5", "step-6"}) {
+	if got := names(t, dir); !slices.Equal(got, []string{"notes", "step-5", "step-6"}) {
 		t.Errorf("have %v", got)
 	}
-	saveStep(t, dir, 4) // 5 and 6 were damaged, and the run went on from 3
-	if err := Prune(dir, 4, 0, -1); err != nil {
+	saveStep(t, dir, 4) // 5 and 6 were damaged, and the run was begun anew
+	if err := Prune(dir, 4, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{"notes", "step-4"}) {
 		t.Errorf("have %v", got)
 	}
-	if err := Prune(filepath.Join(dir, "none"), 1, 1, 1); err != nil {
+	if err := Prune(filepath.Join(dir, "none"), 1, 1); err != nil {
 		t.Error(err)
 	}
 }
@@ -169,14 +169,14 @@ func TestSaveDies(t *testing.T) {
 			if _, err := save(d, dir, state, flat); err != nil {
 				return err
 			}
-			return prune(d, dir, 2, 1, -1)
+			return prune(d, dir, 2, 1)
 		}, func(dir string, _ error) {
 			n, warnings := latest(t, dir)
 			if n < len(steps) || n > 2 || warnings != nil {
 				t.Fatalf("%v: have step %d, %v", steps, n, warnings)
 			}
 			saveStep(t, dir, 3)
-			if err := Prune(dir, 3, 1, -1); err != nil {
+			if err := Prune(dir, 3, 1); err != nil {
 				t.Fatal(err)
 			}
 			if got := names(t, dir); !slices.Equal(got, []string{"step-3"}) {

@@ -32,7 +32,7 @@ func TestMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		flat, err := checkpoint.ReadTrained(m, m.Model)
+		flat, _, err := checkpoint.ReadStudent(m, m.Model, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -161,9 +161,12 @@ func (l *loader) checkStages(c *Config, wrong reporter) {
 	if c.Loss != nil {
 		wrong("loss", "stages are given, each with a loss of its own: leave this one out")
 	}
-	for key, given := range map[string]int{"train.steps": c.Train.Steps, "train.epochs": c.Train.Epochs} {
-		if given > 0 {
-			wrong(key, "stages are given, each with steps or epochs of its own: leave this out")
+	for _, length := range []struct {
+		key   string
+		given int
+	}{{"train.steps", c.Train.Steps}, {"train.epochs", c.Train.Epochs}} {
+		if length.given > 0 {
+			wrong(length.key, "stages are given, each with steps or epochs of its own: leave this out")
 		}
 	}
 	seen := map[string]bool{}

@@ -29,9 +29,6 @@ func (c *Config) Unpack() error {
 	for i := range c.Teacher.List {
 		paths = append(paths, &c.Teacher.List[i].Path)
 	}
-	for i := range c.Loss {
-		paths = append(paths, &c.Loss[i].Projection.Init)
-	}
 	for _, sources := range [][]Source{c.Data.Train, c.Data.Eval} {
 		for i := range sources {
 			paths = append(paths, &sources[i].Path)

@@ -97,7 +97,12 @@ func (f folder) spare(c *config.Config) error {
 		inputs = append(inputs, t.Path, t.Cache)
 	}
 	for _, source := range append(slices.Clone(c.Data.Train), c.Data.Eval...) {
-		inputs = append(inputs, source.Path)
+		inputs = append(inputs, source.Path, source.Rationales)
+	}
+	for _, stage := range c.Course() {
+		for _, loss := range stage.Loss {
+			inputs = append(inputs, loss.Projection.Init) // a file, or a word that names none
+		}
 	}
 	for _, input := range inputs {
 		for _, name := range f.ours() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,9 @@ func TestOverwriteItsOwnSource(t *testing.T) {
 		data := *c
 		data.Data.Eval = []config.Source{{Path: filepath.Join(c.Output.Dir, "metrics.jsonl"), Format: "jsonl"}}
 		refused(t, &data, Options{Overwrite: true}, "--overwrite would remove")
+		projected := *c
+		projected.Loss = append(slices.Clone(c.Loss), config.Loss{Name: "hidden_mse", Projection: config.Projection{Init: filepath.Join(c.Output.Dir, "model", "model.safetensors")}})
+		refused(t, &projected, Options{Overwrite: true}, "--overwrite would remove "+projected.Loss[len(projected.Loss)-1].Projection.Init)
 	})
 }
 

@@ -172,7 +172,7 @@ func (s *session) prune(r *run) error {
 	if s.saved == 0 || s.saved != s.Step {
 		return nil
 	}
-	return checkpoint.Prune(s.dir.join(checkpointsDir), s.Step, r.config.Train.Keep, -1)
+	return checkpoint.Prune(s.dir.join(checkpointsDir), s.Step, r.config.Train.Keep)
 }
 
 // interrupted saves the state when err comes from the end of ctx, and passes err on.

@@ -59,7 +59,7 @@ func TestTeacherLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	whole, err := checkpoint.ReadTrained(p, p.Model)
+	whole, _, err := checkpoint.ReadStudent(p, p.Model, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestOutputTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		flat, err := checkpoint.ReadTrained(p, p.Model)
+		flat, _, err := checkpoint.ReadStudent(p, p.Model, 0)
 		if err := errors.Join(err, p.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +386,7 @@ func train32(t testing.TB, c *config.Config) *model.Flat[float32] {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	flat, err := checkpoint.ReadTrained(p, p.Model)
+	flat, _, err := checkpoint.ReadStudent(p, p.Model, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

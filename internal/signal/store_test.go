@@ -452,6 +452,24 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestTooLarge wants a sequence that no reader would take refused, and the writer to go on with others.
+func TestTooLarge(t *testing.T) {
+	dir, all := t.TempDir(), speech(4, 1)
+	w, err := create(context.Background(), dir, headers["all"], hasty)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := Row{Bytes: make([]byte, maxBody/16)} // never touched, and so no memory
+	rows := slices.Repeat([]Row{row}, 16)
+	if err := w.Add(Key{1}, len(rows), NewMask(len(rows), func(int) bool { return true }), rows); err == nil || !strings.Contains(err.Error(), "shorten data.sequence_length") {
+		t.Errorf("have %v", err)
+	}
+	if err := errors.Join(add(t, w, all[0]), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, open(t, dir), all)
+}
+
 // TestShards begins new files at the limit.
 func TestShards(t *testing.T) {
 	dir, all := t.TempDir(), speech(6, 40)

@@ -196,6 +196,14 @@ func (w *Writer) Add(key Key, tokens int, mask Mask, rows []Row) error {
 	if w.failed != nil {
 		return w.failed
 	}
+	size := int64(fixedBytes + len(mask))
+	for _, row := range rows {
+		size += int64(len(row.Bytes))
+	}
+	if size > maxBody {
+		return fmt.Errorf("cache %s: a sequence of %d tokens takes %d bytes, a record holds up to %d: shorten data.sequence_length, or keep less of each row (cache.top_k, cache.bits)",
+			w.dir, tokens, size, maxBody)
+	}
 	r := record{key: key, tokens: tokens, rows: len(rows), mask: mask}
 	for _, row := range rows {
 		r.payload = append(r.payload, row.Bytes...)

@@ -72,7 +72,7 @@ func openStore(path string, h header) (s *store, cut int64, err error) {
 		return nil, 0, err
 	}
 	fresh := s.end == 0
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666) // O_APPEND would forbid Truncate on Windows
 	if err != nil {
 		return nil, 0, err
 	}
@@ -80,6 +80,9 @@ func openStore(path string, h header) (s *store, cut int64, err error) {
 	if size > s.end {
 		cut = size - s.end
 		err = f.Truncate(s.end)
+	}
+	if err == nil {
+		_, err = f.Seek(s.end, io.SeekStart)
 	}
 	if err == nil && fresh {
 		h.Format = storeFormat

@@ -32,12 +32,12 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if err == nil {
 		err = kind.checkFields(s.Fields)
 	}
+	var list []namedFilter
+	if err == nil {
+		list, err = newFilters(s.Filters)
+	}
 	if err != nil {
 		return nil, &config.Error{Problems: []string{err.Error()}}
-	}
-	list, err := newFilters(s.Filters)
-	if err != nil {
-		return nil, err
 	}
 	r := &run{config: s, lines: map[place]Line{}, now: time.Now, screen: &screen{w: o.Log}}
 	if o.now != nil {
