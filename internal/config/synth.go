@@ -59,6 +59,8 @@ type Instruct struct {
 	ROUGE  float64  `yaml:"rouge" range:"(0,1]"`
 	Topics []string `yaml:"topics,omitempty,flow"`
 	Turns  int      `yaml:"turns" range:"[1,)"`
+
+	Exclude []string `yaml:"exclude,flow"` // words that no new instruction has
 }
 
 // CoT is the style of that name.
@@ -105,7 +107,15 @@ func defaultSynth() Synth {
 	return Synth{
 		Samples: 1, MaxTokens: 256, Temperature: 0.7, TopP: 1, RepetitionPenalty: 1, Seed: 1,
 		Concurrency: 8, Timeout: 600, Retries: 6,
-		Instruct: Instruct{Form: "answers", Count: 100, Shots: 8, ROUGE: 0.7, Turns: 2}, CoT: CoT{Answer: "number"}, ICL: ICL{Form: "multitask", Shots: 4, Count: 1000},
+		Instruct: Instruct{Form: "answers", Count: 100, Shots: 8, ROUGE: 0.7, Turns: 2, Exclude: excluded()}, CoT: CoT{Answer: "number"}, ICL: ICL{Form: "multitask", Shots: 4, Count: 1000},
+	}
+}
+
+// excluded are the words of instructions that Self-Instruct and Alpaca remove, as text alone cannot follow them, or as it had too many of them.
+func excluded() []string {
+	return []string{
+		"image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to", "video", "audio", "music", "flowchart", "diagram",
+		"write a program",
 	}
 }
 

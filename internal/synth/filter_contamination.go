@@ -10,7 +10,6 @@ import (
 
 	"kdistill/internal/config"
 	"kdistill/internal/data"
-	"kdistill/internal/rouge"
 )
 
 func init() {
@@ -25,7 +24,7 @@ func init() {
 		}
 		seen := map[uint64]bool{}
 		for _, text := range texts {
-			if words := rouge.Tokens(text); len(words) >= n { // a shorter one is said by chance
+			if words := words(text); len(words) >= n { // a shorter one is said by chance
 				for x := range shingles(words, n) {
 					seen[x] = true
 				}
@@ -36,7 +35,7 @@ func init() {
 		}
 		// A line shares n words in a row with the evaluation file (Brown et al. 2020 take 13).
 		return func(l Line) bool {
-			words := rouge.Tokens(l.Prompt + "\n" + l.Completion)
+			words := words(l.Prompt + "\n" + l.Completion)
 			if len(words) < n {
 				return false
 			}

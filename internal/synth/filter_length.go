@@ -2,7 +2,6 @@ package synth
 
 import (
 	"fmt"
-	"strings"
 
 	"kdistill/internal/config"
 )
@@ -15,7 +14,7 @@ func init() {
 		}
 		// An answer has fewer words than min or more than max.
 		return func(l Line) bool {
-			words := len(strings.Fields(l.Completion))
+			words := len(words(l.Completion))
 			return words < least || words > most
 		}, nil
 	}})

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
-	"strings"
 
 	"kdistill/internal/config"
-	"kdistill/internal/rouge"
 )
 
 func init() {
@@ -37,10 +35,7 @@ type duplicates struct {
 
 // near tells whether a text resembles one that was kept; else it is kept.
 func (d *duplicates) near(text string) bool {
-	set := shingles(rouge.Tokens(text), d.n)
-	if len(set) == 0 {
-		set = shingles(strings.Fields(text), d.n) // of a script without the letters a to z
-	}
+	set := shingles(words(text), d.n)
 	keys := minhash(set)
 	seen := map[int]bool{}
 	for _, key := range keys {

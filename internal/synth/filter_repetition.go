@@ -13,7 +13,7 @@ func init() {
 		if n < 1 {
 			return nil, fmt.Errorf("n: have %d, want at least 1", n)
 		}
-		return func(l Line) bool { return repeated(strings.Fields(l.Completion), n) > most }, nil
+		return func(l Line) bool { return repeated(words(l.Completion), n) > most }, nil
 	}})
 }
 

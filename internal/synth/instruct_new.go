@@ -2,12 +2,14 @@ package synth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"kdistill/internal/rouge"
 )
@@ -24,14 +26,16 @@ type pool struct {
 	tokens [][]string
 	seeds  int
 	limit  float64 // of ROUGE-L
+
+	excluded [][]string // words that no new instruction has
 }
 
 // add takes an instruction, or says why not.
 func (p *pool) add(t task) (flaw string) {
-	if flaw := instructionFlaw(t.instruction); flaw != "" {
+	tokens := words(t.instruction)
+	if flaw := p.flaw(t.instruction, tokens); flaw != "" {
 		return flaw
 	}
-	tokens := rouge.Tokens(t.instruction)
 	for _, other := range p.tokens {
 		// The F-measure cannot reach the limit where the lengths are too different.
 		if short, long := min(len(tokens), len(other)), max(len(tokens), len(other)); 2*float64(short) < p.limit*float64(short+long) {
@@ -45,32 +49,34 @@ func (p *pool) add(t task) (flaw string) {
 	return ""
 }
 
-// unfit are words of instructions that text alone cannot follow, as in Self-Instruct.
-var unfit = regexp.MustCompile(`(?i)\b(image|images|picture|pictures|graph|graphs|photo|photos|video|videos|audio|music|file|files|map|maps|draw|plot|go to|website|link|url)\b`)
-
-// instructionFlaw says why an instruction is no good; "": it may be.
-func instructionFlaw(text string) string {
-	words := len(strings.Fields(text))
-	first := []rune(text + " ")[0]
+// flaw says why an instruction is no good; "": it may be. The rules are Self-Instruct's, but for the first letter, which may be of any script.
+func (p *pool) flaw(text string, tokens []string) string {
+	first, _ := utf8.DecodeRuneInString(text)
 	switch {
-	case words < 3 || words > 150:
-		return "instruction too short or too long"
-	case unfit.MatchString(text):
-		return "needs more than text"
-	case strings.HasPrefix(strings.ToLower(text), "write a program"):
-		return "asks for a program" // of which Self-Instruct had too many that were the same
-	case first > unicode.MaxASCII || unicode.IsPunct(first):
+	case !unicode.In(first, unicode.Letter, unicode.Number):
 		return "begins with no letter"
+	case len(tokens) <= 3 || len(tokens) > 150:
+		return "instruction too short or too long"
+	}
+	for _, phrase := range p.excluded {
+		if within(tokens, phrase) {
+			return excludedWord
+		}
 	}
 	return ""
 }
+
+const excludedWord = "holds a word of synth.instruct.exclude"
 
 // bootstrap makes new instructions from those of the input, in rounds, until there are enough.
 func (r *run) bootstrap(ctx context.Context, seeds []task) error {
 	o := r.config.Instruct
 	p := &pool{limit: o.ROUGE}
+	for _, phrase := range o.Exclude {
+		p.excluded = append(p.excluded, words(phrase))
+	}
 	for _, t := range seeds {
-		p.tasks, p.tokens = append(p.tasks, t), append(p.tokens, rouge.Tokens(t.instruction))
+		p.tasks, p.tokens = append(p.tasks, t), append(p.tokens, words(t.instruction))
 	}
 	p.seeds = len(seeds)
 	r.wanted = o.Count
@@ -87,6 +93,9 @@ func (r *run) bootstrap(ctx context.Context, seeds []task) error {
 			answers, err := r.ask(ctx, key, r.askNew(p, r.random(key)), 1)
 			if err == nil {
 				replies[i] = &answers[0]
+			}
+			if failed := (*Failed)(nil); errors.As(err, &failed) {
+				return failed.error // the next rounds hang on this one
 			}
 			return err
 		})

@@ -25,6 +25,7 @@ type Report struct {
 	Truncated int       `json:"truncated"` // of those kept: cut by the limit of tokens
 	Removed   []Removed `json:"removed"`
 	Refused   []Removed `json:"refused"`           // prompts without an answer
+	Failed    int       `json:"failed"`            // of them those that the next run asks again
 	Figures   []Figure  `json:"figures,omitempty"` // the style's own
 	Requests  int       `json:"requests"`
 	Usage     Usage     `json:"usage"`
@@ -63,7 +64,7 @@ func (r *run) report(kept []Line, ran error) *Report {
 	requests, u := r.store.spent()
 	rep := &Report{
 		Wanted: r.wanted, Output: r.config.Output, Style: r.config.Style, Teacher: r.teacher.Identity(), Answers: r.answers, Kept: len(kept),
-		Requests: requests, Usage: u, Cost: cost(r.config, u), Removed: []Removed{}, Refused: []Removed{}, Figures: r.figures,
+		Failed: r.failed, Requests: requests, Usage: u, Cost: cost(r.config, u), Removed: []Removed{}, Refused: []Removed{}, Figures: r.figures,
 	}
 	rep.Stopped = r.stopped(ran)
 	rep.Complete = rep.Stopped == ""
@@ -93,6 +94,8 @@ func (r *run) stopped(ran error) string {
 		return ran.Error() + ": raise it and run the same command again to go on"
 	case ran != nil:
 		return ran.Error()
+	case r.failed > 0:
+		return fmt.Sprintf("%d requests failed: run the same command again to ask them again", r.failed)
 	}
 	made := map[int]bool{}
 	for at, l := range r.lines {

@@ -20,7 +20,8 @@ const (
 // transient is a failure that may pass.
 type transient struct {
 	error
-	after time.Duration // the server's own wish; 0: none
+	after   time.Duration // the server's own wish; 0: none
+	general bool          // it is no matter of this request: others would fail alike
 }
 
 // retrier repeats what fails for a while. All its users wait while a server has asked one of them to.
@@ -49,7 +50,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// do calls f until it succeeds, fails for good, or has failed too often.
+// do calls f until it succeeds, fails for good, or has failed too often: that is a *Failed where it may be a matter of this call alone.
 func (r *retrier) do(ctx context.Context, f func() error) error {
 	for try := 0; ; try++ {
 		if err := r.wait(ctx); err != nil {
@@ -64,7 +65,11 @@ func (r *retrier) do(ctx context.Context, f func() error) error {
 			return err
 		}
 		if try >= r.retries {
-			return fmt.Errorf("%w (tried %d times; synth.retries and synth.timeout say for how long)", t.error, try+1)
+			err = fmt.Errorf("%w (tried %d times; synth.retries and synth.timeout say for how long)", t.error, try+1)
+			if t.general {
+				return err
+			}
+			return &Failed{err}
 		}
 		if t.after > patience {
 			return fmt.Errorf("%w: the server asks to come back in %s: run again then", t.error, t.after.Round(time.Second))

@@ -24,7 +24,10 @@ type run struct {
 	lines    map[place]Line
 	dropped  []drop
 	refusals []refusal
-	answers  int // that styles were given
+	failed   int   // of refusals: requests that failed
+	inARow   int   // of failed: since the last answer
+	failure  error // the last
+	answers  int   // that styles were given
 
 	total, done int    // keys, or what the style counts
 	counted     bool   // by the style
@@ -32,6 +35,8 @@ type run struct {
 	short       string // why the style stopped before they were there
 	figures     []Figure
 	screen      *screen
+	began       time.Time // of the first request; the speed counts from here
+	had         int       // tokens that were written before
 }
 
 // place puts lines in order: by the number of the record, or what takes its place, then by that of the answer.
@@ -66,6 +71,9 @@ func (a reply) likelihood() (sum float64) {
 
 // errBudget ends a run whose budget is used up.
 var errBudget = errors.New("the budget is used up")
+
+// mostFailures in a row, without an answer between them, end a run: then it is not the prompts.
+const mostFailures = 5
 
 // request makes the request of a prompt, as the configuration says.
 func (r *run) request(prompt string) Request {
@@ -121,6 +129,7 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, e
 		if err := r.store.add(rec); err != nil {
 			return nil, err
 		}
+		r.answered()
 		if refused != nil {
 			return nil, refused
 		}
@@ -160,8 +169,8 @@ func (r *run) afford() error {
 	return nil
 }
 
-// each calls f for 0 to n-1, synth.concurrency at a time. A refusal is noted, and the others go on; when the budget is used up nothing new is begun, and what
-// is on its way is waited for; any other error stops all.
+// each calls f for 0 to n-1, synth.concurrency at a time. A request that was refused or failed is noted, and the others go on; when the budget is used up nothing
+// new is begun, and what is on its way is waited for; any other error stops all.
 func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -184,6 +193,10 @@ func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int
 			for i, ok := take(); ok; i, ok = take() {
 				err := f(ctx, i)
 				var refused *Refused
+				var failed *Failed
+				if errors.As(err, &failed) {
+					err = r.fail(i, failed)
+				}
 				switch {
 				case err == nil:
 				case errors.As(err, &refused):
@@ -212,6 +225,28 @@ func (r *run) refuse(record int, why *Refused) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refusals = append(r.refusals, refusal{record, why})
+}
+
+// fail notes a request that failed; the error is that too many did.
+func (r *run) fail(record int, why *Failed) error {
+	r.refuse(record, &Refused{requestFailed, why.Error()})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed, r.inARow, r.failure = r.failed+1, r.inARow+1, why
+	if r.inARow < mostFailures {
+		return nil
+	}
+	return fmt.Errorf("%d requests in a row failed, the last one: %w", r.inARow, why.error)
+}
+
+// requestFailed is the reason in the report.
+const requestFailed = "the request failed"
+
+// answered notes that the teacher is there.
+func (r *run) answered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inARow = 0
 }
 
 // keep takes a line into the output, unless a filter removes it in the end.
@@ -247,8 +282,12 @@ func (r *run) figure(name string, value float64) { r.figures = append(r.figures,
 
 // asking notes that the teacher, not the store, is to answer: from here on the time counts.
 func (r *run) asking() {
+	_, u := r.store.spent()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.began.IsZero() {
+		r.began, r.had = r.now(), u.CompletionTokens
+	}
 	r.screen.begin(r.done, r.total)
 }
 
@@ -263,6 +302,9 @@ func (r *run) advance() {
 	r.screen.show(r.done, func() string {
 		line := fmt.Sprintf("%d/%d  %s requests  %s tokens read, %s written", r.done, r.total, report.Count(int64(requests)),
 			report.Count(int64(u.PromptTokens)), report.Count(int64(u.CompletionTokens)))
+		if took := r.now().Sub(r.began).Seconds(); took > 0 && u.CompletionTokens > r.had {
+			line += fmt.Sprintf("  %s tokens/s", report.Count(int64(float64(u.CompletionTokens-r.had)/took)))
+		}
 		if cost := cost(r.config, u); cost > 0 {
 			line += fmt.Sprintf("  cost %.4g", cost)
 		}

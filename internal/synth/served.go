@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -225,7 +226,8 @@ func (s *Served) call(ctx context.Context, name string, send func(ctx context.Co
 	case limited.Err() != nil:
 		return nil, &transient{error: fmt.Errorf("%s: no answer within %s (synth.timeout)", at, s.timeout)}
 	case response == nil:
-		return nil, &transient{error: fmt.Errorf("%s: no answer: %w", at, s.hide(err))}
+		var network *net.OpError
+		return nil, &transient{error: fmt.Errorf("%s: no answer: %w", at, s.hide(err)), general: errors.As(err, &network) && network.Op == "dial"}
 	case response.StatusCode >= 400:
 		text, _ := io.ReadAll(response.Body) // as far as it came
 		return nil, s.failure(at, response, string(text))
@@ -262,7 +264,9 @@ func (s *Served) failure(at string, response *http.Response, text string) error 
 		return e
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusConflict || code == http.StatusTooEarly ||
 		code >= 500 && code != http.StatusNotImplemented:
-		return &transient{error: e, after: retryAfter(response.Header, s.now())}
+		return &transient{error: e, after: retryAfter(response.Header, s.now()), general: code == http.StatusTooManyRequests}
+	case code == http.StatusBadRequest || code == http.StatusRequestEntityTooLarge || code == http.StatusUnprocessableEntity:
+		return &Failed{e}
 	}
 	return e
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,34 +30,35 @@ func halfABody(w http.ResponseWriter, _ *http.Request) {
 // never answers when the client has gone.
 func never(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// TestWrongAnswers lets the second request fail in every way, for good: the run ends with a sentence, keeps the answer before it, and goes on when the
-// server is well again.
+// TestWrongAnswers lets the second request fail in every way. What would be the same for every prompt ends the run with a sentence, and the answer before it is
+// kept; what may be a matter of this prompt is reported, and the others go on. The next run asks what has no answer, and nothing else.
 func TestWrongAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		handle http.HandlerFunc
 		tries  int
 		want   []string
+		ends   bool
 	}{
-		"401":          {status(401, "bad key sk-secret"), 1, []string{"401 Unauthorized: bad key", "teacher.key_env"}},
-		"403":          {status(403, "not you"), 1, []string{"403 Forbidden: not you"}},
-		"404":          {status(404, "no such thing"), 1, []string{"404 Not Found: no such thing", "synth.chat: true"}},
-		"400":          {status(400, "temperature is too high"), 1, []string{"400 Bad Request: temperature is too high"}},
-		"429":          {status(429, "slow down"), 3, []string{"429 Too Many Requests: slow down", "tried 3 times"}},
-		"429 for long": {status(429, "slow down", "Retry-After", "7200"), 1, []string{"come back in 2h0m0s"}},
-		"no money":     {status(429, "insufficient_quota: pay"), 1, []string{"insufficient_quota"}},
-		"500":          {status(500, "oops"), 3, []string{"500 Internal Server Error: oops", "tried 3 times"}},
+		"401":          {status(401, "bad key sk-secret"), 1, []string{"401 Unauthorized: bad key", "teacher.key_env"}, true},
+		"403":          {status(403, "not you"), 1, []string{"403 Forbidden: not you"}, true},
+		"404":          {status(404, "no such thing"), 1, []string{"404 Not Found: no such thing", "synth.chat: true"}, true},
+		"400":          {status(400, "temperature is too high"), 1, []string{"400 Bad Request: temperature is too high"}, false},
+		"429":          {status(429, "slow down"), 3, []string{"429 Too Many Requests: slow down", "tried 3 times"}, true},
+		"429 for long": {status(429, "slow down", "Retry-After", "7200"), 1, []string{"come back in 2h0m0s"}, true},
+		"no money":     {status(429, "insufficient_quota: pay"), 1, []string{"insufficient_quota"}, true},
+		"500":          {status(500, "oops"), 3, []string{"500 Internal Server Error: oops", "tried 3 times"}, false},
 		"502 page": {func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "<html>bad\n gateway</html>", http.StatusBadGateway)
-		}, 3, []string{"502 Bad Gateway: <html>bad gateway</html>"}},
-		"garbage":        {body("\x00\x01 not JSON"), 3, []string{"not what the API gives", "not JSON"}},
-		"a page":         {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>welcome")) }, 3, []string{"not what the API gives", "<html>welcome"}},
-		"half a body":    {halfABody, 3, []string{"broke off"}},
-		"nothing":        {body(""), 3, []string{"not what the API gives"}},
-		"no choices":     {body(`{"choices":[]}`), 3, []string{"no choices"}},
-		"error in a 200": {body(`{"error":{"message":"overloaded"}}`), 3, []string{"no choices: overloaded"}},
-		"strange choice": {body(`{"choices":[{"index":0,"finish_reason":"stop"}]}`), 3, []string{"without text or message"}},
-		"too slow":       {never, 3, []string{"no answer within 50ms", "synth.timeout"}},
-		"hung up":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 3, []string{"no answer: ", "tried 3 times"}},
+		}, 3, []string{"502 Bad Gateway: <html>bad gateway</html>"}, false},
+		"garbage":        {body("\x00\x01 not JSON"), 3, []string{"not what the API gives", "not JSON"}, false},
+		"a page":         {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>welcome")) }, 3, []string{"not what the API gives", "<html>welcome"}, false},
+		"half a body":    {halfABody, 3, []string{"broke off"}, false},
+		"nothing":        {body(""), 3, []string{"not what the API gives"}, false},
+		"no choices":     {body(`{"choices":[]}`), 3, []string{"no choices"}, false},
+		"error in a 200": {body(`{"error":{"message":"overloaded"}}`), 3, []string{"no choices: overloaded"}, false},
+		"strange choice": {body(`{"choices":[{"index":0,"finish_reason":"stop"}]}`), 3, []string{"without text or message"}, false},
+		"too slow":       {never, 3, []string{"no answer within 50ms", "synth.timeout"}, false},
+		"hung up":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 3, []string{"no answer: ", "tried 3 times"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,27 +68,81 @@ func TestWrongAnswers(t *testing.T) {
 				cfg.Synth.Timeout = 60
 			}
 			k := newClock()
-			_, err := attempt(t.Context(), cfg, nil, k)
-			if err == nil {
-				t.Fatal("no error")
+			rep, err := attempt(t.Context(), cfg, nil, k)
+			said := ""
+			switch {
+			case c.ends && err == nil || !c.ends && (err != nil || rep.Complete || rep.Failed != 1 || rep.Kept != 2 || len(rep.Refused) != 1 || rep.Refused[0].Samples[0].Record != 2):
+				t.Fatalf("have %+v, %v", rep, err)
+			case c.ends:
+				said = err.Error()
+				c.want = append(c.want, "1 answers are stored in")
+			default:
+				said = rep.Refused[0].Samples[0].Detail + rep.Stopped
+				c.want = append(c.want, "1 requests failed: run the same command again")
 			}
-			for _, want := range append(c.want, "1 answers are stored in", s.URL) {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("have %q, want it to hold %q", err, want)
+			for _, want := range append(c.want, s.URL) {
+				if !strings.Contains(said, want) {
+					t.Errorf("have %q, want it to hold %q", said, want)
 				}
 			}
-			if have := s.count(); have != 1+c.tries {
-				t.Errorf("have %d requests, want %d", have, 1+c.tries)
+			asked, kept := 1+c.tries, 1
+			if !c.ends {
+				asked, kept = asked+1, 2
 			}
-			if have := len(lines[Line](t, cfg.Synth.Output)); have != 1 {
-				t.Errorf("have %d lines, want that of the first prompt", have)
+			if have := s.count(); have != asked {
+				t.Errorf("have %d requests, want %d", have, asked)
+			}
+			if have := len(lines[Line](t, cfg.Synth.Output)); have != kept {
+				t.Errorf("have %d lines, want %d", have, kept)
 			}
 			cfg.Synth.Timeout = 60
-			rep, err := attempt(t.Context(), cfg, nil, k)
-			if err != nil || rep.Kept != 3 || s.count() != 1+c.tries+2 {
+			rep, err = attempt(t.Context(), cfg, nil, k)
+			if err != nil || !rep.Complete || rep.Kept != 3 || rep.Failed != 0 || s.count() != asked+3-kept {
 				t.Errorf("going on: %+v, %v, %d requests", rep, err, s.count())
 			}
 		})
+	}
+}
+
+// TestSickServer: where one request after another fails, it is not the prompts, and the run ends; an answer between them means that it goes on.
+func TestSickServer(t *testing.T) {
+	s := newServer(t, append([]http.HandlerFunc{nil}, times(100, status(500, "oops"))...)...)
+	cfg := configured(t, t.TempDir(), s.URL, prompts(20), "style: complete\nconcurrency: 1\nretries: 0")
+	_, err := attempt(t.Context(), cfg, nil, newClock())
+	for _, want := range []string{"5 requests in a row failed", "500 Internal Server Error: oops", "1 answers are stored in"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("have %v, want it to hold %q", err, want)
+		}
+	}
+	if have := s.count(); have != 6 {
+		t.Errorf("have %d requests, want 6", have)
+	}
+	four := append(times(4, status(500, "oops")), nil)
+	s.script = append(four, four...)
+	if rep, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || rep.Failed != 8 || rep.Kept != 12 {
+		t.Errorf("have %+v, %v", rep, err)
+	}
+	s.script = nil
+	if rep, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || !rep.Complete || rep.Kept != 20 {
+		t.Errorf("have %+v, %v", rep, err)
+	}
+	none := newServer(t, times(3, status(500, "oops"))...)
+	if _, err := attempt(t.Context(), configured(t, t.TempDir(), none.URL, prompts(3), "style: complete\nretries: 0"), nil, newClock()); err == nil || !strings.Contains(err.Error(), "500") {
+		t.Errorf("nothing but failures: have %v", err)
+	}
+}
+
+// TestDiesBetween: a server that is gone ends the run with the first request that nobody takes.
+func TestDiesBetween(t *testing.T) {
+	s := newServer(t)
+	s.script = []http.HandlerFunc{nil, func(w http.ResponseWriter, r *http.Request) {
+		s.Listener.Close()
+		panic(http.ErrAbortHandler)
+	}}
+	cfg := configured(t, t.TempDir(), s.URL, prompts(9), "style: complete\nconcurrency: 1\nretries: 2")
+	_, err := attempt(t.Context(), cfg, nil, newClock())
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "in a row") || !strings.Contains(err.Error(), "1 answers are stored") {
+		t.Errorf("have %v", err)
 	}
 }
 
@@ -165,8 +219,8 @@ func TestServerAndModel(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "me:secret") {
 				t.Errorf("have %v, want %s", err, c.want)
 			}
-			if _, err := os.Stat(cfg.Synth.Output); err == nil {
-				t.Error("an output was written")
+			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(cfg.Synth.Output), "out*")); left != nil {
+				t.Errorf("%v is left", left)
 			}
 		})
 	}

@@ -238,8 +238,8 @@ func invent(form string) func(r Request, i int) string {
 
 func TestNewInstructions(t *testing.T) {
 	for form, reasons := range map[string][]string{
-		"self_instruct": {"like another instruction", "needs more than text"},
-		"alpaca":        {"like another instruction", "needs more than text", "no output"},
+		"self_instruct": {"like another instruction", excludedWord},
+		"alpaca":        {"like another instruction", excludedWord, "no output"},
 		"topics":        {"instruction too short or too long", "like another instruction"},
 	} {
 		values := fmt.Sprintf("style: instruct\ninstruct: {form: %s, count: 12, shots: 4, topics: [home]}", form)

@@ -55,16 +55,16 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if err := files.check(); err != nil {
 		return nil, err
 	}
+	teacher, closer, err := o.Teacher(ctx, c, r.screen.printf) // before the lock, a file that stays
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
 	lock, err := checkpoint.LockOutput(files.answers)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	teacher, closer, err := o.Teacher(ctx, c, r.screen.printf)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, closer.Close()) }()
 	r.teacher = teacher
 	var cut int64
 	if r.store, cut, err = openStore(files.answers, header{Teacher: teacher.Identity(), Input: sum, Settings: c.Settings()}); err != nil {
@@ -76,6 +76,9 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	}
 	ran := ask(ctx)
 	r.screen.end()
+	if ran == nil && r.answers == 0 {
+		ran = r.failure
+	}
 	kept := r.filtered(list)
 	rep = r.report(kept, ran)
 	if ran == nil || len(kept) > 0 {
@@ -123,14 +126,19 @@ func (f files) write(lines []Line, rep *Report) error {
 		}
 		text = append(text, line...)
 	}
-	if err := checkpoint.WriteFile(f.output, text); err != nil {
-		return fmt.Errorf("%w (all answers are stored in %s: free some space and run the same command again)", err, f.answers)
-	}
 	b, err := rep.encode()
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(f.report, b)
+	for _, file := range []struct {
+		path string
+		text []byte
+	}{{f.output, text}, {f.report, b}} {
+		if err := checkpoint.WriteFile(file.path, file.text); err != nil {
+			return fmt.Errorf("%w (all answers are stored in %s: free some space and run the same command again)", err, f.answers)
+		}
+	}
+	return nil
 }
 
 // closeNothing is a teacher's that holds nothing.

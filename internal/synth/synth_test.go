@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -312,6 +314,58 @@ func TestFullDisk(t *testing.T) {
 	}
 	if s, cut, err := openStore(path, header{}); err != nil || cut != 0 || len(s.get("1")) != 1 {
 		t.Errorf("going on: %v, %d bytes cut", err, cut)
+	}
+}
+
+// TestSmallDisk fills a real disk, at every page: among the answers, then while the output and the report are written. Nothing that was stored is asked for
+// again, and with room the next run ends as one that was never short of it.
+func TestSmallDisk(t *testing.T) {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("SKIPPED, a small disk can be made by root on Linux only")
+	}
+	const n, values = 40, "style: complete\nconcurrency: 1"
+	whole := t.TempDir()
+	if _, err := attempt(t.Context(), configured(t, whole, newServer(t).URL, prompts(n), values), nil, newClock()); err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]bool{}
+	for pages := 1; !said["finished"]; pages++ {
+		disk := t.TempDir()
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dk", 4*pages), "none", disk).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED, no small disk can be made: %s", out)
+		}
+		t.Cleanup(func() { _ = exec.Command("umount", "-l", disk).Run() })
+		s := newServer(t)
+		cfg := configured(t, t.TempDir(), s.URL, prompts(n), values)
+		cfg.Synth.Output = filepath.Join(disk, "out.jsonl")
+		_, err := attempt(t.Context(), cfg, nil, newClock())
+		asked := s.count()
+		switch {
+		case err == nil:
+			said["finished"] = true
+		case !errors.Is(err, syscall.ENOSPC):
+			t.Fatalf("%d pages: have %v", pages, err)
+		case strings.Contains(err.Error(), "an answer cannot be stored"):
+			said["answers"] = true
+			asked-- // that one is asked for again
+		case strings.Contains(err.Error(), "all answers are stored in") && strings.Contains(err.Error(), "run the same command again"):
+			said["output"] = true
+		default:
+			t.Errorf("%d pages: no sentence that helps: %v", pages, err)
+		}
+		if out, err := exec.Command("mount", "-o", "remount,size=1m", disk).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED, the disk cannot be made larger: %s", out)
+		}
+		before := s.count()
+		if rep, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || rep.Kept != n || s.count()-before != n-asked {
+			t.Fatalf("%d pages: going on: %+v, %v, %d requests after %d", pages, rep, err, s.count()-before, asked)
+		}
+		if read(t, cfg.Synth.Output) != read(t, filepath.Join(whole, "out.jsonl")) {
+			t.Errorf("%d pages: the output differs", pages)
+		}
+	}
+	if !said["answers"] || !said["output"] {
+		t.Errorf("not every way was tried: %v", said)
 	}
 }
 

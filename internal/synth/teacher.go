@@ -9,8 +9,8 @@ import (
 
 // Teacher answers requests. It may be used from many goroutines.
 type Teacher interface {
-	// Answers returns at least one answer and at most Request.N, with what they cost together (nil: not known). An error that is a *Refused is about this
-	// request alone; any other ends the run.
+	// Answers returns at least one answer and at most Request.N, with what they cost together (nil: not known). An error that is a *Refused or a *Failed is
+	// about this request alone; any other ends the run.
 	Answers(ctx context.Context, r Request) ([]Answer, *Usage, error)
 	Identity() string // stands in each line of the output: the hash of a folder, a server's name of the model
 }
@@ -93,6 +93,11 @@ type Refused struct {
 }
 
 func (e *Refused) Error() string { return e.Reason + ": " + e.Detail }
+
+// Failed says why one request has no answer yet, though it was tried again and again: another one may have, and this one in another run.
+type Failed struct{ error }
+
+func (e *Failed) Unwrap() error { return e.error }
 
 // chat returns a request's messages: the prompt is a user's, after the system's where there is one.
 func chat(system, prompt string) []Message {
