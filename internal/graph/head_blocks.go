@@ -18,53 +18,84 @@ func (c *chunks[F]) streams() bool {
 }
 
 // blocks evaluates the positions at hand without holding a row of logits (as Wijmans et al. 2024, arXiv:2411.09009, do for cross-entropy): the logits of
-// a block of ids for all of them, then of the next block, with running sums for each position; and once more for the gradient.
+// a block of ids for all of them, then of the next block, with running sums for each position; and once more for the gradient. An average of teachers needs
+// the sums of each before: their logits are computed once more.
 func (c *chunks[F]) blocks() {
-	vocabulary := c.student.vocab
 	for r := range c.positions {
 		_, _, terms, _ := c.at(r)
-		h := terms.hearings[0]
-		h.sum.Begin(h.streams[r])
+		for _, h := range terms.hearings {
+			h.sum.Begin(h.streams[r])
+			if h.averages != nil {
+				h.averages[r].Begin()
+			}
+		}
 	}
-	for from := 0; from < vocabulary; from += c.ids {
-		c.products(from, min(from+c.ids, vocabulary))
+	if c.labelled.averages() || c.unlabelled.averages() {
+		c.eachBlock(func() {
+			c.teachersProducts()
+			c.each(c.tell)
+		})
+	}
+	c.eachBlock(func() {
+		c.products()
 		c.each(c.scan)
-	}
+	})
 	for r := range c.positions {
 		position, label, terms, values := c.at(r)
-		h := terms.hearings[0]
-		scales := h.scales
-		if !c.train {
-			scales = nil
+		for _, h := range terms.hearings {
+			scales := h.scales
+			if !c.train {
+				scales = nil
+			}
+			h.sum.Close(h.streams[r], values[:len(h.terms)], scales, label)
+			values = values[len(h.terms):]
 		}
-		h.sum.Close(h.streams[r], values, scales, label)
-		c.keep(position, terms, values)
+		c.keep(position, terms, c.values[r*len(c.logits):])
 	}
-	if !c.train {
-		return
+	if c.train {
+		c.eachBlock(func() {
+			c.products()
+			c.each(c.back)
+			c.backward(c.from > 0)
+		})
 	}
-	for from := 0; from < vocabulary; from += c.ids {
-		c.products(from, min(from+c.ids, vocabulary))
-		c.each(c.back)
-		c.backward(from > 0)
+}
+
+// eachBlock lets f work on one block of ids after the other.
+func (c *chunks[F]) eachBlock(f func()) {
+	for from := 0; from < c.student.vocab; from += c.ids {
+		c.from, c.to = from, min(from+c.ids, c.student.vocab)
+		f()
+	}
+}
+
+// tellRow takes the block of row r into the sums of the teachers whose average is heard.
+func (c *chunks[F]) tellRow(r int) {
+	_, _, terms, _ := c.at(r)
+	c.finishTeachers(r)
+	for _, h := range terms.hearings {
+		if h.averages == nil {
+			continue
+		}
+		for i, k := range h.teachers {
+			h.averages[r].Scan(i, c.compared(h, k, r))
+		}
 	}
 }
 
 // scanRow takes the block of row r into its sums.
 func (c *chunks[F]) scanRow(r int) {
 	_, label, terms, _ := c.at(r)
-	z, y := c.finished(r)
-	h := terms.hearings[0]
-	h.sum.Scan(h.streams[r], z, y, c.from, label)
+	z, _ := c.finished(r)
+	c.hear(terms, nil, r, func(h *hearing[F], _, y []F) { h.sum.Scan(h.streams[r], z, y, c.from, label) })
 }
 
 // backRow puts the gradient of the block of row r in its place.
 func (c *chunks[F]) backRow(r int) {
 	position, label, terms, _ := c.at(r)
-	z, y := c.finished(r)
-	h := terms.hearings[0]
+	z, _ := c.finished(r)
 	c.inPlace(z, func(dz []F) {
-		h.sum.Gradient(h.streams[r], dz, z, y, c.from, label)
+		c.hear(terms, dz, r, func(h *hearing[F], grad, y []F) { h.sum.Gradient(h.streams[r], grad, z, y, c.from, label) })
 		c.weigh(dz, position)
 	})
 }

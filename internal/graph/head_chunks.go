@@ -22,10 +22,10 @@ type chunks[F kernel.Float] struct {
 	targets              []int // terms with a target, which count where there is a label
 	ids                  int   // of the student's that are worked on at a time
 
-	sizes             []int // of the working memory's parts
-	reads             kernel.FreeList[recorded[F]]
-	several           kernel.FreeList[together[F]]
-	whole, scan, back func(r int) // methods, made once
+	sizes                   []int // of the working memory's parts
+	reads                   kernel.FreeList[recorded[F]]
+	several                 kernel.FreeList[together[F]]
+	whole, tell, scan, back func(r int) // methods, made once
 
 	// of what is being worked on
 	in                             []gorgonia.Value
@@ -63,20 +63,23 @@ func (c *chunks[F]) plan(n, budget int, teachers []*Teacher) int {
 		c.chunk = min(n, max(headRows, headBudget/(s.vocab+whole)/32*32))
 	case rows < min(n, leastRows) && c.recording == nil && c.streams():
 		c.chunk, c.ids = blockOf(n, s.vocab, budget/int(unsafe.Sizeof(F(0)))/(1+len(c.teachers)))
-		c.labelled.stream(c.chunk)
-		c.unlabelled.stream(c.chunk)
 	default:
 		c.chunk = min(n, max(leastRows, rows))
 	}
+	c.labelled.fit(c.chunk, c.ids < s.vocab)
+	c.unlabelled.fit(c.chunk, c.ids < s.vocab)
 	c.values = make([]float64, c.chunk*len(c.logits))
-	c.whole, c.scan, c.back = c.wholeRow, c.scanRow, c.backRow
+	c.whole, c.tell, c.scan, c.back = c.wholeRow, c.tellRow, c.scanRow, c.backRow
 
 	c.sizes = []int{0, c.chunk * c.ids, c.chunk * s.width, 0, 0, 0}
 	if c.train {
 		c.sizes[0], c.sizes[3] = n*s.width, c.chunk*s.width
 	}
 	if c.ids < s.vocab {
-		whole = min(whole, c.ids)
+		whole = 0
+		for _, t := range c.teachers {
+			whole += min(t.vocab, c.ids)
+		}
 	}
 	c.sizes[4] = c.chunk * whole
 	for _, t := range c.teachers {
@@ -110,7 +113,8 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 		if c.ids < s.vocab {
 			c.blocks()
 		} else {
-			c.products(0, s.vocab)
+			c.from, c.to = 0, s.vocab
+			c.products()
 			c.each(c.whole)
 			c.backward(false)
 		}
@@ -124,16 +128,18 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 	}
 }
 
-// products multiplies hidden states by some of the student's ids and the same of each teacher's, all of them where the student's are.
-func (c *chunks[F]) products(from, to int) {
-	m := len(c.positions)
-	c.from, c.to = from, to
-	c.student.products(c.z, c.h, m, from, to, c.in)
+// products multiplies hidden states by the student's ids at hand and the same of each teacher's, all of them where the student's are.
+func (c *chunks[F]) products() {
+	c.student.products(c.z, c.h, len(c.positions), c.from, c.to, c.in)
+	c.teachersProducts()
+}
+
+func (c *chunks[F]) teachersProducts() {
 	y, h := c.y, c.hTeacher
 	for _, t := range c.teachers {
 		from, to := c.idsOf(t)
 		if from < to {
-			t.products(y, h, m, from, to, c.in)
+			t.products(y, h, len(c.positions), from, to, c.in)
 		}
 		y, h = y[c.chunk*(to-from):], h[c.chunk*t.width:]
 	}
@@ -141,11 +147,14 @@ func (c *chunks[F]) products(from, to int) {
 
 // idsOf says which ids of a teacher's are at hand.
 func (c *chunks[F]) idsOf(t *projection[F]) (from, to int) {
-	if c.from == 0 && c.to == c.student.vocab {
+	if c.allIDs() {
 		return 0, t.vocab
 	}
 	return min(c.from, t.vocab), min(c.to, t.vocab)
 }
+
+// allIDs reports whether the ids at hand are the student's whole vocabulary.
+func (c *chunks[F]) allIDs() bool { return c.from == 0 && c.to == c.student.vocab }
 
 // backward takes the gradients of the products that lie in their place further.
 func (c *chunks[F]) backward(accumulate bool) {
@@ -166,12 +175,16 @@ func (c *chunks[F]) finished(r int) (z, y []F) {
 	n := c.to - c.from
 	z = c.z[r*n : (r+1)*n]
 	c.student.finish(z, c.from, c.in)
+	return z, c.finishTeachers(r)
+}
+
+func (c *chunks[F]) finishTeachers(r int) (y []F) {
 	for k, t := range c.teachers {
 		y = c.teacherRow(k, r)
 		from, _ := c.idsOf(t)
 		t.finish(y, from, c.in)
 	}
-	return z, y
+	return y
 }
 
 // teacherRow is row r of a teacher's logits.

@@ -350,7 +350,9 @@ func TestHeadBudget(t *testing.T) {
 		{"forward_kl", 2048, 512, 512, 1, 32, 512, 1}, // no vocabulary for blocks
 		{"forward_kl", 2048, 32000, 32000, 16 << 20, 32, 32000, 2},
 		{"forward_kl", 2048, 32000, 32000, 48 << 20, 128, 32000, 2},
-		{"forward_kl", 2048, 32000, 32000, 1 << 20, 32, 32000, 2}, // nor are there blocks for averages
+		{"forward_kl", 2048, 32000, 32000, 1 << 20, 64, 1024, 2},
+		{"forward_kl", 2048, 262144, 262144, 16 << 20, 1344, 1024, 2},
+		{"generalized_jsd", 2048, 32000, 32000, 1 << 20, 32, 32000, 2},
 	} {
 		g := New(tensor.Float32, 1, c.n)
 		g.HeadBudget = c.budget
@@ -369,7 +371,11 @@ func TestHeadBudget(t *testing.T) {
 		if x.chunk != c.chunk || x.ids != c.ids {
 			t.Errorf("%+v: have %d positions of %d ids", c, x.chunk, x.ids)
 		}
-		if most := max(c.budget/4, min(c.n, 32)*logits); c.budget > 0 && size-8*(1+c.teachers)*x.chunk > most {
+		least := 0
+		if c.ids == c.vocab {
+			least = min(c.n, 32) * logits
+		}
+		if most := max(c.budget/4, least); c.budget > 0 && size-8*(1+c.teachers)*x.chunk > most {
 			t.Errorf("%+v: have %d elements, want at most %d", c, size, most)
 		}
 	}

@@ -67,12 +67,13 @@ type counting[F kernel.Float] struct {
 // hearing are terms of one voice; those that compare with nothing are in the first.
 type hearing[F kernel.Float] struct {
 	voice
-	shares  []float64 // of several teachers, which add up to 1
-	ids     int       // of the teacher, or those in which several are compared
-	terms   []int
-	scales  []float64
-	sum     *loss.Sum[F]
-	streams []loss.Stream[F] // of the positions at hand, where the vocabulary comes in blocks
+	shares   []float64 // of several teachers, which add up to 1
+	ids      int       // of the teacher, or those in which several are compared
+	terms    []int
+	scales   []float64
+	sum      *loss.Sum[F]
+	averages []*loss.Average[F] // of several teachers, at the positions at hand
+	streams  []loss.Stream[F]   // at these, where the vocabulary comes in blocks
 }
 
 // newCounting sorts the terms by what they hear of teachers of so many ids.
@@ -133,19 +134,28 @@ func (n *counting[F]) scale(terms []*Term) {
 	}
 }
 
-// streamable reports whether the vocabulary may come in blocks: an average of teachers needs whole rows.
+// streamable reports whether the vocabulary may come in blocks.
 func (n *counting[F]) streamable() bool {
-	h := n.hearings[0]
-	return len(n.hearings) == 1 && len(h.teachers) < 2 && h.sum.Streams()
+	return !slices.ContainsFunc(n.hearings, func(h *hearing[F]) bool { return !h.sum.Streams() })
 }
 
-// stream prepares for blocks of the vocabulary at so many positions.
-func (n *counting[F]) stream(positions int) {
-	h := n.hearings[0]
-	h.streams = make([]loss.Stream[F], positions)
-	for i := range h.streams {
-		h.streams[i] = h.sum.NewStream()
+// fit prepares for so many positions at a time, and perhaps for blocks of the vocabulary.
+func (n *counting[F]) fit(positions int, blocks bool) {
+	for _, h := range n.hearings {
+		for range positions {
+			if blocks {
+				h.streams = append(h.streams, h.sum.NewStream())
+			}
+			if len(h.teachers) > 1 {
+				h.averages = append(h.averages, loss.NewAverage[F](h.temperature, h.shares))
+			}
+		}
 	}
+}
+
+// averages reports whether several teachers are heard together.
+func (n *counting[F]) averages() bool {
+	return slices.ContainsFunc(n.hearings, func(h *hearing[F]) bool { return len(h.teachers) > 1 })
 }
 
 // together is scratch for several voices at a position.
@@ -159,47 +169,68 @@ func (c *chunks[F]) evaluate(terms *counting[F], values []float64, dz []F, r int
 	if first := terms.hearings[0]; len(terms.hearings) == 1 && len(first.teachers) < 2 && len(c.teachers) < 2 {
 		return first.sum.Row(values, dz, first.scalesFor(dz), z, y, kept, label)
 	}
-	w := c.several.Take()
-	defer c.several.Give(w)
-	if w.sum == nil {
-		w.sum, w.part, w.average = make([]F, len(z)), make([]F, len(z)), make([]F, len(z))
-	}
-	for i, h := range terms.hearings {
-		grad := w.part
-		switch {
-		case dz == nil:
-			grad = nil
-		case i == 0:
-			grad = w.sum
-		}
-		h.sum.Row(values[:len(h.terms)], grad, h.scalesFor(grad), z, c.heard(h, r, w), nil, label)
+	c.hear(terms, dz, r, func(h *hearing[F], grad, y []F) {
+		h.sum.Row(values[:len(h.terms)], grad, h.scalesFor(grad), z, y, nil, label)
 		values = values[len(h.terms):]
-		if i > 0 && grad != nil {
-			kernel.Add(w.sum, w.sum, grad)
-		}
-	}
-	copy(dz, w.sum)
+	})
 	return 0, 0
 }
 
-// heard is the teacher's row that the terms of a hearing read.
-func (c *chunks[F]) heard(h *hearing[F], r int, w *together[F]) []F {
-	w.rows = w.rows[:0]
-	for _, k := range h.teachers {
-		w.rows = append(w.rows, c.teacherRow(c.places[k], r))
+// hear gives f what each hearing hears at row r, and sets dz, where there is one, to the sum of the gradients that f writes. It may be what f reads.
+func (c *chunks[F]) hear(terms *counting[F], dz []F, r int, f func(h *hearing[F], grad, y []F)) {
+	w := c.several.Take()
+	defer c.several.Give(w)
+	if dz == nil || len(terms.hearings) == 1 {
+		for _, h := range terms.hearings {
+			f(h, dz, c.heard(h, r, w))
+		}
+		return
 	}
-	switch len(w.rows) {
+	if w.sum == nil {
+		w.sum, w.part = make([]F, c.ids), make([]F, c.ids)
+	}
+	sum, part := w.sum[:len(dz)], w.part[:len(dz)]
+	for i, h := range terms.hearings {
+		if i == 0 {
+			f(h, sum, c.heard(h, r, w))
+			continue
+		}
+		f(h, part, c.heard(h, r, w))
+		kernel.Add(sum, sum, part)
+	}
+	copy(dz, sum)
+}
+
+// heard is what the terms of a hearing read of the teachers: the ids of row r that are at hand.
+func (c *chunks[F]) heard(h *hearing[F], r int, w *together[F]) []F {
+	switch len(h.teachers) {
 	case 0:
 		return nil
 	case 1:
-		return w.rows[0]
+		return c.teacherRow(c.places[h.teachers[0]], r)
 	}
-	average := w.average[:h.ids]
-	for i, row := range w.rows {
-		w.rows[i] = row[:h.ids]
+	w.rows = w.rows[:0]
+	for _, k := range h.teachers {
+		w.rows = append(w.rows, c.compared(h, k, r))
 	}
-	loss.Average(average, h.temperature, w.rows, h.shares)
+	a := h.averages[r]
+	if c.allIDs() {
+		a.Begin()
+		for k, row := range w.rows {
+			a.Scan(k, row)
+		}
+	}
+	if w.average == nil {
+		w.average = make([]F, c.ids)
+	}
+	average := w.average[:len(w.rows[0])]
+	a.Row(average, w.rows)
 	return average
+}
+
+// compared are a teacher's logits of the ids at hand in which a hearing compares several.
+func (c *chunks[F]) compared(h *hearing[F], k, r int) []F {
+	return c.teacherRow(c.places[k], r)[:max(0, min(c.to, h.ids)-c.from)]
 }
 
 // scalesFor are the terms' scales where a gradient is wanted.

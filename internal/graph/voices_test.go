@@ -72,36 +72,47 @@ func TestSilentTeacher(t *testing.T) {
 	c.check(t)
 }
 
-// TestSeveralTeachersChunks: neither chunks nor a budget change a position's value.
+// TestSeveralTeachersChunks: neither chunks, nor blocks of the vocabulary, nor a budget change a position's value.
 func TestSeveralTeachersChunks(t *testing.T) {
-	const vocab = 1500
-	c := newHeadCase(5, 9, false, vocab, vocab, severalTerms(t)...).another(vocab+100, 1).another(vocab-10, 0.5)
-	c.share = 1
-	var want [][]float64
-	var gradient []float64
-	for _, budget := range []int{0, 1} {
-		c.budget = budget
-		p, _ := c.compile(t, c.build, true)
-		for _, chunk := range []int{c.losses.chunk, 7} {
-			if budget == 1 && c.losses.chunk > 32 {
-				t.Errorf("have chunks of %d positions within the least memory", chunk)
-			}
-			c.losses.chunk = chunk
-			c.clearGradients()
-			p.poison()
-			c.run(t, p)
-			if want == nil {
-				for _, v := range c.losses.Values {
-					want = append(want, slices.Clone(v))
+	const vocab = 2500
+	all := severalTerms(t)
+	sums := []*Term{all[0], all[1], all[4], all[6], {Loss: newLoss(t, "reverse_kl"), Scale: 0.3}, {Loss: newLoss(t, "symmetric_kl"), Scale: 0.2, Attended: true, Teacher: 2}}
+	for _, x := range []struct {
+		terms  []*Term
+		blocks bool
+	}{{all, false}, {sums, true}, {all[1:2], true}} {
+		for _, softcap := range []float64{0, 1.5} {
+			c := newHeadCase(5, 9, false, vocab, vocab, x.terms...).shaped(true, softcap).another(vocab+100, 1).another(vocab-1000, 0.5)
+			c.share = 1
+			var want [][]float64
+			var gradients map[string][]float64
+			for _, budget := range []int{0, 1} {
+				c.budget = budget
+				p, cost := c.compile(t, c.build, true)
+				if size := p.g.byNode[cost].scratch; budget == 1 && (c.losses.chunk != 32 || size < 32*3*vocab != x.blocks) {
+					t.Errorf("least memory: have %d positions, %d elements", c.losses.chunk, size)
 				}
-				gradient = c.gradients()["hidden"]
-			}
-			for i, v := range c.losses.Values {
-				if !slices.Equal(v, want[i]) {
-					t.Errorf("budget %d, chunks of %d: term %d has other values", budget, chunk, i)
+				for _, chunk := range []int{c.losses.chunk, 7} {
+					c.losses.chunk = chunk
+					c.clearGradients()
+					p.poison()
+					c.run(t, p)
+					if want == nil {
+						for _, v := range c.losses.Values {
+							want = append(want, slices.Clone(v))
+						}
+						gradients = c.gradients()
+					}
+					for i, v := range c.losses.Values {
+						if !slices.Equal(v, want[i]) {
+							t.Errorf("budget %d, chunks of %d: term %d has other values", budget, chunk, i)
+						}
+					}
+					for name, have := range c.gradients() {
+						near(t, "gradient of "+name, have, gradients[name])
+					}
 				}
 			}
-			near(t, "gradient of the hidden states", c.gradients()["hidden"], gradient)
 		}
 	}
 }

@@ -21,6 +21,16 @@ func averageRows[F kernel.Float](teachers, ids int, spread float64) [][]F {
 	return rows
 }
 
+// average takes whole rows at once.
+func average[F kernel.Float](dst []F, temperature float64, rows [][]F, shares []float64) {
+	a := NewAverage[F](temperature, shares)
+	a.Begin()
+	for k, row := range rows {
+		a.Scan(k, row)
+	}
+	a.Row(dst, rows)
+}
+
 // TestAverage compares with probabilities that are added up one by one.
 func TestAverage(t *testing.T) {
 	for _, shares := range [][]float64{{0.5, 0.5}, {0.9, 0.1}, {0.2, 0.5, 0.3}, {1}} {
@@ -39,8 +49,8 @@ func TestAverage(t *testing.T) {
 						rows32[k] = append(rows32[k], float32(y))
 					}
 				}
-				Average(have, temperature, rows, shares)
-				Average(narrow, temperature, rows32, shares)
+				average(have, temperature, rows, shares)
+				average(narrow, temperature, rows32, shares)
 				p := probabilities(have, temperature)
 				for i := range want {
 					if l := temperature * math.Log(want[i]); math.Abs(have[i]-l) > 1e-12*max(1, math.Abs(l)) || math.Abs(p[i]-want[i]) > 1e-13 {
@@ -59,15 +69,15 @@ func TestAverage(t *testing.T) {
 func TestAverageOfExtremes(t *testing.T) {
 	none := float32(math.Inf(-1))
 	have := make([]float32, 5)
-	Average(have, 1, [][]float32{{1e4, 0, -1e4, none, none}, {0, 1e4, -1e4, none, 0}}, []float64{0.25, 0.75})
+	average(have, 1, [][]float32{{1e4, 0, -1e4, none, none}, {0, 1e4, -1e4, none, 0}}, []float64{0.25, 0.75})
 	for i, want := range []float64{math.Log(0.25), math.Log(0.75), -2e4, math.Inf(-1), -1e4} {
 		if x := float64(have[i]); x != want && !(math.Abs(x-want) < 1e-4*math.Abs(want)) {
 			t.Errorf("id %d: have %v, want %v", i, x, want)
 		}
 	}
-	Average(have, 1, [][]float32{{5, 4, 3, 2, 1}, {5, 4, 3, 2, 1}}, []float64{0.5, 0.5})
+	average(have, 1, [][]float32{{5, 4, 3, 2, 1}, {5, 4, 3, 2, 1}}, []float64{0.5, 0.5})
 	want := make([]float32, 5)
-	Average(want, 1, [][]float32{{5, 4, 3, 2, 1}}, []float64{1})
+	average(want, 1, [][]float32{{5, 4, 3, 2, 1}}, []float64{1})
 	for i := range want {
 		if math.Abs(float64(have[i]-want[i])) > 1e-6 {
 			t.Errorf("two that agree: have %v, want %v", have, want)
@@ -100,6 +110,6 @@ func BenchmarkAverage(b *testing.B) {
 	rows := averageRows[float32](2, 32000, 3)
 	dst := make([]float32, 32000)
 	for b.Loop() {
-		Average(dst, 2, rows, []float64{0.5, 0.5})
+		average(dst, 2, rows, []float64{0.5, 0.5})
 	}
 }
