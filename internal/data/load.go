@@ -200,7 +200,7 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 			return fmt.Errorf("%s: append_eos: the tokenizer has no end token: set append_eos to false", f.Path)
 		}
 		if _, err := os.Stat(f.Path); err != nil {
-			return fmt.Errorf("data: %w", err)
+			return err
 		}
 		if formats[f.Format].template {
 			if err := f.findTemplate(encoder); err != nil {

@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// Duration writes d for people: 45s, 3m05s, 2h07m, 3d04h; below ten seconds 4.2s.
+// Duration writes d for people: 45s, 3m05s, 2h07m, 3d04h; below ten seconds 4.2s, below a tenth of one 42ms.
 func Duration(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
 	case d < 0:
 		return "-" + Duration(-d)
+	case d > 0 && d < 99500*time.Microsecond:
+		return fmt.Sprintf("%.0fms", 1e3*d.Seconds())
 	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	case s < 60:

@@ -153,7 +153,7 @@ func TestFileIsNoTerminal(t *testing.T) {
 
 func TestHumanise(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0.0s", 4240 * time.Millisecond: "4.2s", 9949 * time.Millisecond: "9.9s", 9960 * time.Millisecond: "10s", 45 * time.Second: "45s",
+		0: "0.0s", 42 * time.Millisecond: "42ms", 99600 * time.Microsecond: "0.1s", 4240 * time.Millisecond: "4.2s", 9949 * time.Millisecond: "9.9s", 9960 * time.Millisecond: "10s", 45 * time.Second: "45s",
 		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s", 3599600 * time.Millisecond: "1h00m", 7620 * time.Second: "2h07m",
 		76 * time.Hour: "3d04h", -5 * time.Second: "-5.0s",
 	} {

@@ -45,7 +45,7 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	}
 	var sum string
 	if r.input, sum, err = readInput(s.Input, s.Fields, s.Limit); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("synth.input: %w", err)
 	}
 	ask, err := kind.plan(r)
 	if err != nil {
