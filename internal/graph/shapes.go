@@ -8,10 +8,10 @@ import (
 // Shape is the number of rows and of positions in a row.
 type Shape struct{ B, T int }
 
-// ByShape keeps what was compiled for the shapes used last. The zero value is ready.
+// ByShape keeps what was compiled last, each shape once. The zero value is ready.
 type ByShape[C io.Closer] struct {
 	compiled map[Shape]C
-	recent   []Shape // least recently compiled first
+	recent   []Shape // in the order in which they were compiled
 }
 
 // maxShapes bounds what is kept: training on padded rows meets a shape for every 32 tokens of length.
