@@ -126,9 +126,16 @@ type Program struct {
 	Trained []*Param // the weights that get a gradient, those of the cost
 
 	g       *Graph
-	machine gorgonia.VM
+	machine gorgonia.VM // nil: steps
+	steps   []step      // of a graph over a cache, while it is bound
 	plan    *plan
 	arena   *Arena
+}
+
+// step is an op with its operands.
+type step struct {
+	op *op
+	in []gorgonia.Value
 }
 
 // Compile differentiates cost (nil: forward only) with respect to every trained weight that it hangs on, lays out memory, and compiles the tape.
@@ -176,7 +183,9 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 		return nil, err
 	}
 	arena.reserve(program.plan.size)
-	program.machine = gorgonia.NewTapeMachine(g.expr)
+	if g.cache == nil {
+		program.machine = gorgonia.NewTapeMachine(g.expr)
+	}
 	return program, nil
 }
 
@@ -219,11 +228,24 @@ func (p *Program) Run(ctx context.Context, f Feed) error {
 	p.g.ctx = ctx
 	p.g.times, _ = ctx.Value(timesKey{}).(Times)
 	p.g.failed = nil
+	if p.machine == nil {
+		return p.runSteps()
+	}
 	p.machine.Reset()
 	if err := p.machine.RunAll(); p.g.failed != nil {
 		return p.g.failed // our own words, without the tape machine's registers
 	} else if err != nil {
 		return err
+	}
+	return nil
+}
+
+// runSteps does what the tape machine does, which for a single position of a small model takes longer than all its ops.
+func (p *Program) runSteps() error {
+	for _, s := range p.steps {
+		if _, err := s.op.Do(s.in...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -234,6 +256,9 @@ func (p *Program) Bytes() int { return p.plan.size * int(p.g.dtype.Size()) }
 // Close frees the machine, and lets go of the arena's memory at once: gorgonia's machine has a finalizer, which keeps it for a while.
 func (p *Program) Close() error {
 	p.unbind()
+	if p.machine == nil {
+		return nil
+	}
 	return p.machine.Close()
 }
 

@@ -162,13 +162,31 @@ func (p *Program) bind() {
 	for o, at := range p.plan.memory {
 		o.memory = p.arena.slice(p.g.dtype, at, o.scratch)
 	}
+	if p.machine == nil {
+		p.bindSteps()
+	}
 	if p.arena.bound == nil {
 		p.arena.bound = map[*Program]bool{}
 	}
 	p.arena.bound[p] = true
 }
 
-// unbind lets go of the arena's memory: ops, gorgonia's nodes and the machine's registers hold the tensors.
+// bindSteps lists the ops in their order, with their operands' values.
+func (p *Program) bindSteps() {
+	for _, n := range p.plan.order {
+		o := p.g.byNode[n]
+		if o == nil {
+			continue
+		}
+		in := make([]gorgonia.Value, len(o.in))
+		for i, operand := range o.in {
+			in[i] = p.Value(operand)
+		}
+		p.steps = append(p.steps, step{o, in})
+	}
+}
+
+// unbind lets go of the arena's memory: ops, gorgonia's nodes, the machine's registers or the steps hold the tensors.
 func (p *Program) unbind() {
 	for n := range p.plan.offset {
 		o := p.g.byNode[n]
@@ -178,7 +196,9 @@ func (p *Program) unbind() {
 	for o := range p.plan.memory {
 		o.memory = nil
 	}
-	p.machine.Reset()
+	if p.steps = nil; p.machine != nil {
+		p.machine.Reset()
+	}
 	delete(p.arena.bound, p)
 }
 
