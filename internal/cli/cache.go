@@ -36,7 +36,7 @@ of the student's tokenizer. The records that have rows are written to answers.js
 		Example: `  kdistill cache --config run.yaml --set cache.dir=caches/run
   kdistill train --config run.yaml --set teacher.cache=caches/run
   kdistill cache --config run.yaml --set cache.dir=caches/draws --set cache.samples=64
-  kdistill cache --config run.yaml --answers --set cache.dir=caches/told --set data.train[0].path=synth.jsonl
+  kdistill cache --config run.yaml --answers --set cache.dir=caches/told --set 'data.train[0].path=synth.jsonl'
   kdistill inspect caches/run`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },

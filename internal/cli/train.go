@@ -25,7 +25,7 @@ cross-entropy alone and as it is, and the two students are compared.
 The run is written to output.dir: model (the student, a Hugging Face folder), best, checkpoints, metrics.jsonl, config.yaml.
 Ctrl-C saves the state and ends; --resume goes on from there, to the same bytes.`,
 		Example: `  kdistill train --config demo
-  kdistill train --config run.yaml --set train.steps=200 --set loss[0].weight=1
+  kdistill train --config run.yaml --set train.steps=200 --set 'loss[0].weight=1'
   kdistill train --config run.yaml --resume
   kdistill train --config run.yaml --dry-run`,
 		Args: checked(cobra.NoArgs),
