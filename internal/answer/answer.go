@@ -98,8 +98,8 @@ func Cut(text string) string {
 	return text
 }
 
-// "the answer is", "Answer:", "the answer (arabic numerals) is"
-var mark = regexp.MustCompile(`(?i)\banswer\s*(?:\([^()\n]*\)\s*)?(?:is\s*:?|[:=])`)
+// "the answer is", "Answer:", "the answer (arabic numerals) is", "the answer would be"
+var mark = regexp.MustCompile(`(?i)\banswer\s*(?:\([^()\n]*\)\s*)?(?:(?:is|(?:would|should|will)\s+be)\b\s*:?|[:=])`)
 
 // afterMarks returns what stands behind each mark of an answer up to the end of that line, or of the next where that one is empty, the last mark first.
 func afterMarks(text string) (rest []string) {

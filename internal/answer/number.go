@@ -4,23 +4,29 @@ import (
 	"math/big"
 	"regexp"
 	"strings"
+
+	"golang.org/x/text/width"
 )
 
 var (
 	hashes = regexp.MustCompile(`####[^\n]*`)
 	turn   = regexp.MustCompile(`(?m)^\s*A:\s*(.*)$`)
-	// a sign, a currency in front or behind it, digits with commas between thousands or without, decimals
-	numeral = regexp.MustCompile(`^[-−+]?[$€£]?[-−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)`)
+	// a sign, a currency in front or behind it; digits with commas, narrow blanks or the like between thousands or without, decimals; a power of ten
+	numeral   = regexp.MustCompile(`^([-−–+]?[$€£¥₹]?[-−–]?)((?:\d{1,3}(?:(?:[,'’_\x{a0}\x{2009}\x{202f}]|\{,\})\d{3})+|\d+)(?:\.\d+)?|\.\d+)([eE][-+]?\d{1,3})?`)
+	thousands = strings.NewReplacer(",", "", "'", "", "’", "", "_", "", "\u00a0", "", "\u2009", "", "\u202f", "", "{,}", "")
 	// what makes a mixed number of a whole one: "2 1/2"
 	fraction = regexp.MustCompile(`^ (\d{1,9})/(\d{1,9})\b`)
 	ratio    = regexp.MustCompile(`^/(\d+)\b`)
+	// what an equation's left side may still have: "+3 ="
+	equation = regexp.MustCompile(`^(?: *[-−–+*/×÷x^] *[$(]*[\d.,]*\d[)%]*)* *= *`)
 )
 
 // FindNumber returns the final number of a text: the first behind the first "####" (GSM8K), else the first behind the last "answer is" or "answer:",
 // where an expression such as "( 84.0 / 2.0 )" counts as its value and "5 + 3 = 8" as what follows the last "=", else the one that follows "A:" at once,
-// else the last of the text. Thousands commas, currencies and % are dropped; decimals, fractions (3/4) and mixed numbers (2 1/2) are exact.
+// else the last of the text. Separators of thousands, currencies and % are dropped; decimals, powers (1e6), fractions (3/4) and mixed numbers (2 1/2) are exact.
+// Full-width characters count as those of ASCII.
 func FindNumber(text string) (*big.Rat, bool) {
-	text = Cut(text)
+	text = Cut(width.Narrow.String(text))
 	if whole := strings.TrimRight(strings.TrimSpace(text), ".%"); whole != "" {
 		if x, n := expression(whole, 0); n == len(whole) {
 			return x, true
@@ -57,16 +63,12 @@ func first(line string) (*big.Rat, bool) {
 // after returns what x equals where an equation goes on, else x.
 func after(rest string, x *big.Rat) *big.Rat {
 	for {
-		right, ok := strings.CutPrefix(strings.TrimLeft(rest, " "), "=")
-		if !ok {
+		left := equation.FindString(rest)
+		y, n := expression(rest[len(left):], 0)
+		if left == "" || n == 0 {
 			return x
 		}
-		right = strings.TrimLeft(right, " ")
-		y, n := expression(right, 0)
-		if n == 0 {
-			return x
-		}
-		x, rest = y, right[n:]
+		x, rest = y, rest[len(left)+n:]
 	}
 }
 
@@ -101,12 +103,12 @@ func continues(text string, i int) bool {
 
 // number reads the number at the beginning of a text and returns how many bytes it takes; 0: there is none.
 func number(text string) (*big.Rat, int) {
-	s := numeral.FindString(text)
-	if s == "" {
+	s := numeral.FindStringSubmatch(text)
+	if s == nil {
 		return nil, 0
 	}
-	n, negative := len(s), strings.ContainsAny(s, "-−")
-	x, ok := new(big.Rat).SetString(strings.Trim(strings.ReplaceAll(s, ",", ""), "-−+$€£"))
+	n, negative := len(s[0]), strings.ContainsAny(s[1], "-−–")
+	x, ok := new(big.Rat).SetString(thousands.Replace(s[2]) + s[3])
 	if !ok {
 		return nil, 0
 	}

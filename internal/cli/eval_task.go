@@ -25,7 +25,7 @@ letter or the text of the right one. Other names: --fields prompt=NAME,reference
 prediction and its reference.
 
 Of what the model writes there are exact_match (lower case, no punctuation and articles, as SQuAD), number (the final number: after "####", "the answer is",
-"A:", or the last), choice (the letter or words of one), rouge1, rouge2, rougeL (F-measures, as rouge_score), distinct_1 to distinct_4 (different n-grams
+"A:", or the last), choice (the letter or words of one; where references are neither letters nor among choices, such as true and false, one of the file's references), rouge1, rouge2, rougeL (F-measures, as rouge_score), distinct_1 to distinct_4 (different n-grams
 of all answers; distinct_n: the first two) and length (words). acc and acc_norm write nothing: they take the choice with the largest likelihood, as a whole or
 per byte, as lm-evaluation-harness does.
 
@@ -137,12 +137,17 @@ func (o *evalOptions) runTask(ctx context.Context, s streams) (err error) {
 	if o.limit > 0 {
 		records = records[:min(o.limit, len(records))]
 	}
+	examples := make([]eval.Example, len(all))
+	for i, r := range all {
+		examples[i] = r.Example
+	}
+	options := eval.TaskOptions{Stem: o.task.stemmer, Names: eval.ImpliedChoices(examples)}
 	for _, r := range records {
-		if err := eval.CheckExample(o.task.metrics, r.Example); err != nil {
+		if err := eval.CheckExample(o.task.metrics, r.Example, options); err != nil {
 			return fmt.Errorf("%s: %w", r.Place, err)
 		}
 	}
-	session := taskSession{evalOptions: o, streams: s, records: records, pool: all}
+	session := taskSession{evalOptions: o, streams: s, records: records, pool: all, options: options}
 	if o.task.file != "" {
 		if err := session.answer(ctx, writes, ranks); err != nil {
 			return err
@@ -156,7 +161,8 @@ type taskSession struct {
 	*evalOptions
 	streams
 	records []task.Record
-	pool    []task.Record     // of the whole file
+	pool    []task.Record // of the whole file
+	options eval.TaskOptions
 	prompts []task.Prompt     // of what is written, else of what is ranked; nil: the answers are from elsewhere
 	written []generate.Result // nil: nothing was
 	took    time.Duration     // of the writing
@@ -282,7 +288,7 @@ func (t *taskSession) report() error {
 	for i, r := range t.records {
 		examples[i] = r.Example
 	}
-	scores, err := eval.Score(t.task.metrics, examples, eval.TaskOptions{Stem: t.task.stemmer})
+	scores, err := eval.Score(t.task.metrics, examples, t.options)
 	if err != nil {
 		return err
 	}

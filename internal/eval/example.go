@@ -20,7 +20,8 @@ type Example struct {
 
 // TaskOptions are settings of metrics of tasks.
 type TaskOptions struct {
-	Stem bool // ROUGE compares stems of words
+	Stem  bool     // ROUGE compares stems of words
+	Names []string // what examples without Choices choose from: see ImpliedChoices; nil: letters
 }
 
 // TaskMetrics lists the metrics of tasks.
@@ -64,7 +65,7 @@ func unknownTask(name string, known []string) error {
 }
 
 // CheckExample says what an example lacks for the metrics, before it is answered.
-func CheckExample(names []string, e Example) error {
+func CheckExample(names []string, e Example, o TaskOptions) error {
 	for _, name := range names {
 		m, err := taskMetric(name)
 		if err != nil {
@@ -73,7 +74,7 @@ func CheckExample(names []string, e Example) error {
 		if m.check == nil {
 			continue
 		}
-		if err := m.check(e); err != nil {
+		if err := m.check(e, o); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -134,7 +135,7 @@ func (e Example) best(measure func(reference string) float64) float64 {
 	return most
 }
 
-func referenced(e Example) error {
+func referenced(e Example, _ TaskOptions) error {
 	if len(e.References) == 0 {
 		return errors.New("there is no reference to compare with")
 	}

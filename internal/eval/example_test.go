@@ -2,7 +2,9 @@ package eval
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,7 +86,7 @@ func TestCheckExample(t *testing.T) {
 		{"choice", Example{References: []string{"y"}, Choices: two}, ""},
 		{"nll", Example{}, "nll is measured on documents"},
 	} {
-		err := CheckExample([]string{c.metric}, c.e)
+		err := CheckExample([]string{c.metric}, c.e, TaskOptions{})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s of %+v: have %v, want %q", c.metric, c.e, err, c.want)
 		}
@@ -95,5 +97,31 @@ func TestCheckExample(t *testing.T) {
 	}
 	if _, _, _, err := ParseTask([]string{"rouge"}); err == nil || !strings.Contains(err.Error(), "did you mean") {
 		t.Errorf("have %v", err)
+	}
+}
+
+// TestImpliedChoices: references such as true and false are what there is to choose from.
+func TestImpliedChoices(t *testing.T) {
+	e := examples([2]string{"the correct answer is true", "true"}, [2]string{"True.", "true"}, [2]string{"It is not false", "true"}, [2]string{"A", "false"}, [2]string{"true or false?", "false"})
+	names := ImpliedChoices(e)
+	if !slices.Equal(names, []string{"true", "false"}) {
+		t.Fatalf("have %q", names)
+	}
+	s, err := Score([]string{"choice"}, e, TaskOptions{Names: names})
+	if err != nil || !slices.Equal(s.Each["choice"], []float64{1, 1, 0, 0, 0}) {
+		t.Errorf("have %v, %v", s, err)
+	}
+	if have := ImpliedChoices(append(e, examples([2]string{"", "B"})...)); have != nil {
+		t.Errorf("have %q beside a letter", have)
+	}
+	if have := ImpliedChoices(append(e, Example{References: []string{"true"}, Choices: []string{"true", "false"}})); have != nil {
+		t.Errorf("have %q beside choices", have)
+	}
+	many := e
+	for i := range 25 {
+		many = append(many, examples([2]string{"", fmt.Sprint("text ", i)})...)
+	}
+	if have := ImpliedChoices(many); have != nil {
+		t.Errorf("have %d names", len(have))
 	}
 }

@@ -14,7 +14,7 @@ var (
 
 func ranking(name string, size func(choice string) float64) definition {
 	return definition{name: name, kinds: ranked, higher: true,
-		check: func(e Example) error {
+		check: func(e Example, _ TaskOptions) error {
 			if len(e.Choices) < 2 {
 				return errors.New("want at least two choices")
 			}

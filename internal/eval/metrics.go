@@ -21,7 +21,7 @@ type definition struct {
 	row         func() (*loss.Loss, error)               // of a mean
 	score       func(predicted, labels []float64) Figure // of a score: classes, or numbers
 
-	check func(e Example) error                        // of a task: says what an example lacks; nil: nothing
+	check func(e Example, o TaskOptions) error         // of a task: says what an example lacks; nil: nothing
 	each  func(e Example, o TaskOptions) float64       // of a task's mean
 	all   func(examples []Example) (Figure, []float64) // in place of each: of all examples together, and what there is to say of each
 }
