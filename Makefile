@@ -20,7 +20,7 @@ race: ## the packages that start goroutines, under the race detector (needs a C 
 		./internal/signal ./internal/generate ./internal/task ./internal/synth
 
 lint:
-	@test -z "$$(gofmt -l cmd configs internal)" || { echo "gofmt would change:"; gofmt -l cmd configs internal; exit 1; }
+	@test -z "$$(gofmt -l cmd configs internal scripts)" || { echo "gofmt would change:"; gofmt -l cmd configs internal scripts; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 

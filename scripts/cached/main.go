@@ -15,17 +15,16 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"kdistill/internal/config"
 	"kdistill/internal/distill"
+	"kdistill/scripts/internal/trials"
 )
 
 // signals are the ways to learn, the one that others are compared with first.
@@ -102,22 +101,16 @@ func (o *options) run(ctx context.Context) error {
 
 // split writes the stories to learn from and those to measure on.
 func (o *options) split() error {
-	text, err := os.ReadFile(o.text)
+	stories, err := trials.Stories(o.text)
 	if err != nil {
 		return err
-	}
-	var stories []string
-	for _, s := range strings.Split(string(text), "<|endoftext|>") {
-		if s = strings.TrimSpace(s); len(s) > 200 {
-			stories = append(stories, s)
-		}
 	}
 	n := len(stories) - 200
 	if n < 1 {
 		return fmt.Errorf("%s: have %d stories, want more than 200", o.text, len(stories))
 	}
 	write := func(name string, part []string) error {
-		return os.WriteFile(filepath.Join(o.out, name), []byte(strings.Join(part, "<|endoftext|>")), 0o666)
+		return os.WriteFile(filepath.Join(o.out, name), []byte(strings.Join(part, trials.Separator)), 0o666)
 	}
 	return errors.Join(write("train.txt", stories[:max(1, n*o.part/100)]), write("test.txt", stories[n:]))
 }
@@ -266,24 +259,11 @@ func (o *options) table(ctx context.Context, bytes []float64) error {
 			size = fmt.Sprintf("%.1f", bytes[i])
 		}
 		if i != live {
-			difference = paired(nll[i], nll[live])
+			difference = trials.Difference(nll[i], nll[live])
 		}
 		fmt.Printf("| %s | %s | %.4f | %s | %.0f |\n", s.name, size, stat.Mean(nll[i], nil), difference, stat.Mean(speed[i], nil))
 	}
 	return nil
-}
-
-func paired(x, y []float64) string {
-	d := make([]float64, len(x))
-	for i := range x {
-		d[i] = x[i] - y[i]
-	}
-	mean, spread := stat.MeanStdDev(d, nil)
-	if len(d) < 2 {
-		return fmt.Sprintf("%+.4f", d[0])
-	}
-	n := float64(len(d))
-	return fmt.Sprintf("%+.4f ± %.4f", mean, distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975)*spread/math.Sqrt(n))
 }
 
 func median(x []float64) float64 {

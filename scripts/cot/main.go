@@ -29,9 +29,9 @@ import (
 	"sync"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"kdistill/internal/data"
+	"kdistill/scripts/internal/trials"
 )
 
 const tested, chosen = 100, 50
@@ -124,7 +124,7 @@ func (o *options) run() error {
 			if i == 0 {
 				first = figures
 			} else {
-				difference = paired(figures, first)
+				difference = trials.Difference(figures, first)
 			}
 			fmt.Printf("| %d %% | %s | %g | %.4f | %s |\n", percent, a.name, rates[i], stat.Mean(figures, nil), difference)
 		}
@@ -302,18 +302,4 @@ func (o *options) accuracy(model, task string) (float64, error) {
 	}
 	var figures struct{ Acc float64 }
 	return figures.Acc, json.Unmarshal(out, &figures)
-}
-
-// paired is the mean of x − y and the half width of its 95 % t-interval.
-func paired(x, y []float64) string {
-	d := make([]float64, len(x))
-	for i := range x {
-		d[i] = x[i] - y[i]
-	}
-	if len(d) < 2 {
-		return fmt.Sprintf("%+.4f", d[0])
-	}
-	mean, spread := stat.MeanStdDev(d, nil)
-	n := float64(len(d))
-	return fmt.Sprintf("%+.4f ± %.4f", mean, distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975)*spread/math.Sqrt(n))
 }

@@ -23,7 +23,8 @@ import (
 	"sync"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
+
+	"kdistill/scripts/internal/trials"
 )
 
 // options of the command line.
@@ -186,25 +187,10 @@ func (o *options) print(figure string, arms []arm, figures map[string][]float64,
 	for i, a := range arms {
 		difference := "-"
 		if i > 0 {
-			d, half := paired(figures[a.name], figures[arms[0].name])
-			difference = fmt.Sprintf("%+.4f ± %.4f", d, half)
+			difference = trials.Difference(figures[a.name], figures[arms[0].name])
 		}
 		fmt.Printf("| %s | %g | %.4f | %s |\n", a.name, rates[a.name], stat.Mean(figures[a.name], nil), difference)
 	}
-}
-
-// paired is the mean of x − y and the half width of its 95 % t-interval.
-func paired(x, y []float64) (mean, half float64) {
-	d := make([]float64, len(x))
-	for i := range x {
-		d[i] = x[i] - y[i]
-	}
-	if len(d) < 2 {
-		return d[0], math.NaN()
-	}
-	mean, spread := stat.MeanStdDev(d, nil)
-	n := float64(len(d))
-	return mean, distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975) * spread / math.Sqrt(n)
 }
 
 // lines reads the first n lines of a file, 0: all.

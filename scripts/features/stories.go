@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
+
+	"kdistill/scripts/internal/trials"
 )
 
 // stories: the student of scripts/tinystories, with the teacher's logits alone and with its layers.
@@ -13,22 +13,16 @@ var stories = study{
 	steps: 400,
 	run: func(o *options) error {
 		o.rates = []float64{4e-3, 8e-3}
-		text, err := os.ReadFile(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
+		all, err := trials.Stories(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
 		if err != nil {
 			return err
-		}
-		var all []string
-		for _, s := range strings.Split(string(text), "<|endoftext|>") {
-			if s = strings.TrimSpace(s); len(s) > 200 {
-				all = append(all, s)
-			}
 		}
 		train := all[400:]
 		if o.documents > 0 && o.documents < len(train) {
 			train = train[:o.documents]
 		}
 		for name, part := range map[string][]string{"test.txt": all[:200], "choice.txt": all[200:400], "train.txt": train} {
-			if err := o.write(name, part, "<|endoftext|>"); err != nil {
+			if err := o.write(name, part, trials.Separator); err != nil {
 				return err
 			}
 		}
@@ -38,7 +32,7 @@ var stories = study{
 			if report {
 				file = "test.txt"
 			}
-			figures, err := o.eval(model, "--data", o.path(file), "--separator", "<|endoftext|>", "--sequence-length", "512", "--long-documents", "truncate")
+			figures, err := o.eval(model, "--data", o.path(file), "--separator", trials.Separator, "--sequence-length", "512", "--long-documents", "truncate")
 			if err != nil {
 				return 0, err
 			}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"gonum.org/v1/gonum/stat"
+
+	"kdistill/scripts/internal/trials"
 )
 
 type prompt struct {
@@ -68,19 +70,13 @@ func (o *options) teacher() string         { return filepath.Join(o.shared, "mod
 
 // split writes test stories (the first 200), real training stories, and prompts: the first 4, 8, … words of training stories.
 func (o *options) split() error {
-	text, err := os.ReadFile(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
+	stories, err := trials.Stories(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
 	if err != nil {
 		return err
 	}
-	var stories []string
-	for _, s := range strings.Split(string(text), "<|endoftext|>") {
-		if s = strings.TrimSpace(s); len(s) > 200 {
-			stories = append(stories, s)
-		}
-	}
 	train := stories[400:]
 	for name, part := range map[string][]string{"test.txt": stories[:200], "real.txt": train} {
-		if err := os.WriteFile(o.path(name), []byte(strings.Join(part, "<|endoftext|>")), 0o666); err != nil {
+		if err := os.WriteFile(o.path(name), []byte(strings.Join(part, trials.Separator)), 0o666); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,8 @@ import (
 	"time"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
+
+	"kdistill/scripts/internal/trials"
 )
 
 // arm is a way to train the student.
@@ -99,18 +100,12 @@ func (o *options) run() error {
 
 // split writes the stories: test, choice, and the fractions of the training text.
 func (o *options) split() error {
-	text, err := os.ReadFile(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
+	stories, err := trials.Stories(filepath.Join(o.shared, "data/text/tinystories_10k.txt"))
 	if err != nil {
 		return err
 	}
-	var stories []string
-	for _, s := range strings.Split(string(text), "<|endoftext|>") {
-		if s = strings.TrimSpace(s); len(s) > 200 {
-			stories = append(stories, s)
-		}
-	}
 	write := func(name string, part []string) error {
-		return os.WriteFile(filepath.Join(o.out, name), []byte(strings.Join(part, "<|endoftext|>")), 0o666)
+		return os.WriteFile(filepath.Join(o.out, name), []byte(strings.Join(part, trials.Separator)), 0o666)
 	}
 	train := stories[400:]
 	err = errors.Join(write("test.txt", stories[:200]), write("choice.txt", stories[200:400]), write("stop.txt", stories[200:250]))
@@ -349,8 +344,8 @@ func (o *options) table(results map[string][]outcome, rates map[string]float64) 
 			}
 			difference, gap := "-", "-"
 			if a.name != arms[0].name {
-				d, half := paired(nll, base)
-				difference = fmt.Sprintf("%+.4f ± %.4f", d, half)
+				d, _ := trials.Paired(nll, base)
+				difference = trials.Difference(nll, base)
 				gap = fmt.Sprintf("%.0f %%", 100*-d/(stat.Mean(base, nil)-teacher))
 			}
 			fmt.Printf("| %d %% | %s | %g | %.4f | %s | %s | %.4f | %.4f | %.4f | %.0f |\n", f, a.name, rates[a.loss], stat.Mean(nll, nil), difference, gap,
@@ -358,18 +353,4 @@ func (o *options) table(results map[string][]outcome, rates map[string]float64) 
 		}
 	}
 	return nil
-}
-
-// paired is the mean of x − y and the half width of its 95 % t-interval.
-func paired(x, y []float64) (mean, half float64) {
-	d := make([]float64, len(x))
-	for i := range x {
-		d[i] = x[i] - y[i]
-	}
-	n := float64(len(d))
-	if n < 2 {
-		return d[0], math.NaN()
-	}
-	mean, spread := stat.MeanStdDev(d, nil)
-	return mean, distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975) * spread / math.Sqrt(n)
 }
