@@ -66,6 +66,13 @@ func (f *Folder) Bytes() (n int64) {
 	return n
 }
 
+// Release lets go of the memory of what was read of the mapped files so far.
+func (f *Folder) Release() {
+	for _, file := range f.files {
+		file.Release()
+	}
+}
+
 func (f *Folder) openWeights() error {
 	if exists(filepath.Join(f.Dir, weightsFile)) { // comes before an index in transformers too
 		return f.openFile(weightsFile)

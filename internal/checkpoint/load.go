@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"kdistill/internal/kernel"
 	"kdistill/internal/model"
@@ -172,7 +173,7 @@ func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) 
 		return nil, err
 	}
 	i := -1
-	return model.NewFrozen(specs, func(spec model.Spec) (any, error) {
+	store, err := model.NewFrozen(specs, func(spec model.Spec) (any, error) {
 		i++
 		x := found[i]
 		half := storage == BFloat16 || storage == Auto && x.DType == safetensors.BF16
@@ -189,4 +190,12 @@ func ReadFrozen(t Tensors, m model.Model, storage string) (*model.Store, error) 
 		}
 		return bits, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	for i, spec := range specs {
+		p := store.Get(spec.Name)
+		p.InFile = p.Value.Uintptr() == uintptr(unsafe.Pointer(unsafe.SliceData(found[i].Data)))
+	}
+	return store, nil
 }

@@ -54,6 +54,9 @@ func Cache(ctx context.Context, c *config.Config, o Options) (_ *CacheResult, er
 	if err := r.loadData(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.single().pack(true); err != nil {
+		return nil, err
+	}
 	h, err := r.header()
 	if err != nil {
 		return nil, err

@@ -40,7 +40,8 @@ type memoryPart struct {
 	bytes int
 }
 
-// memory lists what a run holds when it trains, with intermediate values of so many bytes. Of a teacher's files all is counted that is mapped.
+// memory lists what a run holds when it trains, with intermediate values of so many bytes. Of a teacher's files all is counted
+// that is mapped, but what lies packed and is not read again.
 func (r *run) memory(intermediate int) []memoryPart {
 	weights := 4 * r.student.flat.Count()
 	moments := 0
@@ -48,14 +49,15 @@ func (r *run) memory(intermediate int) []memoryPart {
 		moments += 4 * len(m.Values)
 	}
 	documents := 8 * r.dataset.Tokens() // ids and source bytes
-	teacher := 0
+	teacher, packed := 0, 0
 	for _, t := range r.teachers {
-		teacher += int(t.Bytes())
+		teacher += t.memory()
+		packed += t.packing.Taken
 	}
 	return []memoryPart{
-		{"student's weights", weights}, {"gradients", weights}, {"optimizer's moments", moments}, {"teacher's files", teacher},
+		{"student's weights", weights}, {"gradients", weights}, {"optimizer's moments", moments}, {"teacher's weights", teacher},
 		{"intermediate values", intermediate}, {"documents", documents},
-		{"program, tokenizers, weights converted", programMemory + max(0, r.loaded-2*weights-moments-documents)},
+		{"program, tokenizers, weights converted", programMemory + max(0, r.loaded-2*weights-moments-documents-packed)},
 	}
 }
 

@@ -189,6 +189,9 @@ func (r *run) plan() error {
 	if err := r.makeEvaluator(); err != nil {
 		return err
 	}
+	if err := r.packTeachers(); err != nil {
+		return err
+	}
 	var err error
 	if r.micro, err = r.microBatch(); err != nil {
 		return err

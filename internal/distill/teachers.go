@@ -25,6 +25,7 @@ type tutor struct {
 	weights *model.Store // frozen
 	live    *teacher.Live
 	exact   *teacher.Live // of evaluations: float32
+	packing graph.Packing // of live
 }
 
 // openTeachers opens the live teachers.
@@ -48,6 +49,41 @@ func (r *run) openTeachers() error {
 		}
 	}
 	return nil
+}
+
+// packTeachers lays the weights of teachers that losses compare with out for products, once, and lets go of the memory of their files.
+func (r *run) packTeachers() error {
+	head := map[*tutor]bool{}
+	for _, term := range r.terms() {
+		for _, t := range r.heard(term) {
+			head[t] = head[t] || term.Loss.Rows == loss.Logits
+		}
+	}
+	for _, t := range r.teachers {
+		if head, used := head[t]; used {
+			if err := t.pack(head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pack lays the weights out for products; head says whether those of logits are among them.
+func (t *tutor) pack(head bool) (err error) {
+	if t.packing, err = t.live.Pack(head, t.Release); err != nil {
+		return fmt.Errorf("%s: %w", t.who, err)
+	}
+	return nil
+}
+
+// memory is what the teacher's weights take, packed and in files: evaluations of another precision read the files too.
+func (t *tutor) memory() int {
+	n := int(t.Bytes()) + t.packing.Taken
+	if t.exact == t.live {
+		n -= t.packing.Unread
+	}
+	return n
 }
 
 func (t *tutor) close() error {

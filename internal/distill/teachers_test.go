@@ -153,7 +153,7 @@ func TestSeveralTeachersMemory(t *testing.T) {
 		}
 		sizes = append(sizes, n)
 		for _, part := range b.run.memory(0) {
-			if part.name == "teacher's files" {
+			if part.name == "teacher's weights" {
 				sizes = append(sizes, part.bytes)
 			}
 		}

@@ -1,26 +1,31 @@
 package graph
 
 import (
-	"gorgonia.org/gorgonia"
 	"kdistill/internal/kernel"
 )
 
-// multiply is c[m,n] = a[m,k]·op(w) (+ c), w a weight [n,k] (trans) or [k,n] in its own storage.
-func multiply[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, accumulate bool, c []F, ldc int) {
+// multiply is c[m,n] = a[m,k]·op(w) (+ c), w a weight [n,k] (trans) or [k,n] in its own storage or packed.
+func multiply[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w *Param, accumulate bool, c []F, ldc int) {
 	multiplyFrom(g, trans, m, n, k, a, lda, w, 0, accumulate, c, ldc)
 }
 
 // multiplyFrom is multiply with the rows of w's storage from a row on.
-func multiplyFrom[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w gorgonia.Value, from int, accumulate bool, c []F, ldc int) {
+func multiplyFrom[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda int, w *Param, from int, accumulate bool, c []F, ldc int) {
+	if p := w.packed; p != nil && p.trans == trans && p.Rounded() == g.BF16 && (trans || from == 0) {
+		if a, ok := any(a).([]float32); ok {
+			kernel.GemmPacked(false, m, n, a, lda, p.Packed, from, accumulate, any(c).([]float32), ldc)
+			return
+		}
+	}
 	ldb := n
 	if trans {
 		ldb = k
 	}
-	if isBF16(w) {
-		gemm(g, false, trans, m, n, k, a, lda, bits(w)[from*ldb:], ldb, accumulate, c, ldc)
+	if isBF16(w.Value) {
+		gemm(g, false, trans, m, n, k, a, lda, bits(w.Value)[from*ldb:], ldb, accumulate, c, ldc)
 		return
 	}
-	gemm(g, false, trans, m, n, k, a, lda, floats[F](w)[from*ldb:], ldb, accumulate, c, ldc)
+	gemm(g, false, trans, m, n, k, a, lda, floats[F](w.Value)[from*ldb:], ldb, accumulate, c, ldc)
 }
 
 // gemm is kernel.Gemm in the graph's precision. A graph of float64 has no other.

@@ -16,10 +16,17 @@ type Param struct {
 	Shape tensor.Shape
 	Value *tensor.Dense // float32 or float64; uint16 holds bfloat16 bits of a frozen weight; nil while a model only declares what it needs
 	Grad  *tensor.Dense // gradients are added here; nil: frozen
+
+	InFile bool    // Value lies in a mapped file, and never changes
+	packed *packed // as products read it; nil: they pack it themselves
 }
 
 // Frozen returns a view of p that takes no gradient.
-func (p *Param) Frozen() *Param { return &Param{Name: p.Name, Shape: p.Shape, Value: p.Value} }
+func (p *Param) Frozen() *Param {
+	frozen := *p
+	frozen.Grad = nil
+	return &frozen
+}
 
 // Graph is one model's computation at one shape: B rows of T positions. Build it with its methods, then Compile.
 // The first error sticks: later calls do nothing, Compile returns it.
@@ -42,6 +49,8 @@ type Graph struct {
 	taken  map[uint32]bool // hashes of all nodes
 	cache  *Cache          // nil: every run stands alone
 	layers int             // attention layers so far, for the cache
+
+	linears []linearWeight // of linear layers
 
 	gradient map[*Node]*Node   // of a node, the first that its readers gave
 	more     map[*Node][]*Node // and the others

@@ -83,7 +83,7 @@ func logits[F kernel.Float](g *Graph, hidden *Node, head Head) *Node {
 		name: "head", shape: tensor.Shape{rows, p.vocab}, inPlace: -1,
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			z := floats[F](out)
-			p.products(z, floats[F](in[p.hidden]), rows, 0, p.vocab, in)
+			p.products(z, floats[F](in[p.hidden]), rows, 0, p.vocab)
 			if p.bias >= 0 || p.softcap != 0 {
 				kernel.Parallel(rows, func(r int) { p.finish(z[r*p.vocab:(r+1)*p.vocab], 0, in) })
 			}
@@ -110,7 +110,8 @@ func (h Head) frozen() Head {
 // projection is a head as part of an op.
 type projection[F kernel.Float] struct {
 	g                    *Graph
-	hidden, weight, bias int // operands of the op; bias -1: none
+	hidden, weight, bias int    // operands of the op; bias -1: none
+	matrix               *Param // the weight
 	width, vocab         int
 	softcap              F
 	dw, db               *Param // whose gradients the op adds to; nil: frozen
@@ -122,7 +123,7 @@ func newProjection[F kernel.Float](g *Graph, hidden *Node, head Head, operands *
 	if w == nil {
 		return nil
 	}
-	p := &projection[F]{g: g, hidden: len(*operands), weight: len(*operands) + 1, bias: -1, width: width(hidden), vocab: w.Shape()[0], softcap: F(head.Softcap)}
+	p := &projection[F]{g: g, hidden: len(*operands), weight: len(*operands) + 1, bias: -1, matrix: head.Weight, width: width(hidden), vocab: w.Shape()[0], softcap: F(head.Softcap)}
 	*operands = append(*operands, hidden, w)
 	if g.trained(w) {
 		p.dw = head.Weight
@@ -144,8 +145,8 @@ func newProjection[F kernel.Float](g *Graph, hidden *Node, head Head, operands *
 }
 
 // products sets z [m, to-from] to the products of h [m, D] with the rows from … to-1 of W.
-func (p *projection[F]) products(z, h []F, m, from, to int, in []gorgonia.Value) {
-	multiplyFrom(p.g, true, m, to-from, p.width, h, p.width, in[p.weight], from, false, z, to-from)
+func (p *projection[F]) products(z, h []F, m, from, to int) {
+	multiplyFrom(p.g, true, m, to-from, p.width, h, p.width, p.matrix, from, false, z, to-from)
 }
 
 // finish turns a row of products, those from an id on, into logits.
@@ -160,9 +161,9 @@ func (p *projection[F]) finish(z []F, from int, in []gorgonia.Value) {
 
 // backward takes the gradient dz [m, to-from] of products: it sets dh to dz · W, or adds that, and adds dzᵀ · h and the sum of dz's rows to
 // the gradients of weight and bias.
-func (p *projection[F]) backward(dh, dz, h []F, m, from, to int, accumulate bool, in []gorgonia.Value) {
+func (p *projection[F]) backward(dh, dz, h []F, m, from, to int, accumulate bool) {
 	n := to - from
-	multiplyFrom(p.g, false, m, p.width, n, dz, n, in[p.weight], from, accumulate, dh, p.width)
+	multiplyFrom(p.g, false, m, p.width, n, dz, n, p.matrix, from, accumulate, dh, p.width)
 	if dw := gradient[F](p.dw); dw != nil {
 		gemm(p.g, true, false, n, p.width, m, dz, n, h, p.width, true, dw[from*p.width:], p.width)
 	}

@@ -130,7 +130,7 @@ func (c *chunks[F]) run(memory []F, in []gorgonia.Value) {
 
 // products multiplies hidden states by the student's ids at hand and the same of each teacher's, all of them where the student's are.
 func (c *chunks[F]) products() {
-	c.student.products(c.z, c.h, len(c.positions), c.from, c.to, c.in)
+	c.student.products(c.z, c.h, len(c.positions), c.from, c.to)
 	c.teachersProducts()
 }
 
@@ -139,7 +139,7 @@ func (c *chunks[F]) teachersProducts() {
 	for _, t := range c.teachers {
 		from, to := c.idsOf(t)
 		if from < to {
-			t.products(y, h, len(c.positions), from, to, c.in)
+			t.products(y, h, len(c.positions), from, to)
 		}
 		y, h = y[c.chunk*(to-from):], h[c.chunk*t.width:]
 	}
@@ -159,7 +159,7 @@ func (c *chunks[F]) allIDs() bool { return c.from == 0 && c.to == c.student.voca
 // backward takes the gradients of the products that lie in their place further.
 func (c *chunks[F]) backward(accumulate bool) {
 	if c.train {
-		c.student.backward(c.dhChunk, c.z, c.h, len(c.positions), c.from, c.to, accumulate, c.in)
+		c.student.backward(c.dhChunk, c.z, c.h, len(c.positions), c.from, c.to, accumulate)
 	}
 }
 

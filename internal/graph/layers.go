@@ -206,7 +206,10 @@ func (g *Graph) Linear(x *Node, weights, biases []*Node, conv1d bool, skip *Skip
 
 func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d bool, skip *Skip) *Node {
 	rows, d := g.Rows(), width(x)
-	type part struct{ from, n, bias int } // columns, and which operand is the bias
+	type part struct {
+		weight        *Param
+		from, n, bias int // columns, and which operand is the bias
+	}
 	var parts []part
 	makes := map[int]span{}
 	total := 0
@@ -226,7 +229,8 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 			g.Fail(fmt.Errorf("%s: have input width %d, want %d", w.Name(), in, d))
 			return nil
 		}
-		parts, makes[1+i] = append(parts, part{from: total, n: n, bias: -1}), span{total, n}
+		g.linears = append(g.linears, linearWeight{g.params[w], !conv1d})
+		parts, makes[1+i] = append(parts, part{weight: g.params[w], from: total, n: n, bias: -1}), span{total, n}
 		diff = append(diff, g.trained(w))
 		total += n
 	}
@@ -242,15 +246,14 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 		operations: func([]gorgonia.Value) float64 { return product * float64(total) },
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			y, x := floats[F](out), floats[F](in[0])
-			for i, p := range parts {
-				multiply(g, !conv1d, rows, p.n, d, x, d, in[1+i], false, y[p.from:], total)
+			for _, p := range parts {
+				multiply(g, !conv1d, rows, p.n, d, x, d, p.weight, false, y[p.from:], total)
 				if p.bias >= 0 {
 					kernel.AddBias(y[p.from:], floats[F](in[p.bias]), rows, p.n, total)
 				}
 			}
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
-			w := 2 // operand of the first weight
 			operands := append([]*Node{dout, in[0]}, in[1:1+len(parts)]...)
 			carry := len(operands)
 			operands = append(operands, skip.carry()...)
@@ -272,7 +275,7 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 						copy(dx, c)
 					}
 					for i, p := range parts {
-						multiply(g, conv1d, rows, d, p.n, dy[p.from:], total, v[w+i], c != nil || i > 0, dx, d)
+						multiply(g, conv1d, rows, d, p.n, dy[p.from:], total, p.weight, c != nil || i > 0, dx, d)
 						dw := gradient[F](g.params[in[1+i]])
 						switch {
 						case dw == nil:

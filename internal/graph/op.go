@@ -80,12 +80,8 @@ func (o *op) Hashcode() uint32 {
 func (o *op) Do(in ...gorgonia.Value) (out gorgonia.Value, err error) {
 	debug.SetPanicOnFault(true) // weights may lie in a mapped file that somebody cuts short
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }:
-			err = fmt.Errorf("%s: memory at %#x cannot be read: was a model's file cut short, or its disk lost, while in use? Restore it and run again", o.name, r.Addr())
-		default:
-			err = fmt.Errorf("%s: %v", o.name, r)
+		if r := recover(); r != nil {
+			err = recovered(o.name, r)
 		}
 		if err != nil {
 			o.g.failed = err
@@ -99,6 +95,14 @@ func (o *op) Do(in ...gorgonia.Value) (out gorgonia.Value, err error) {
 	}
 	o.run(o.out, in)
 	return o.out, nil
+}
+
+// recovered turns a panic while something was done into an error.
+func recovered(what string, r any) error {
+	if r, ok := r.(interface{ Addr() uintptr }); ok {
+		return fmt.Errorf("%s: memory at %#x cannot be read: was a model's file cut short, or its disk lost, while in use? Restore it and run again", what, r.Addr())
+	}
+	return fmt.Errorf("%s: %v", what, r)
 }
 
 func (o *op) DiffWRT(int) []bool { return o.diff }

@@ -38,7 +38,7 @@ func (g *Graph) EachRow(hidden *Node, head Head, wanted func(position int) bool,
 		for at := 0; at < len(rows); at += chunk {
 			positions := rows[at:min(at+chunk, len(rows))]
 			take(h, floats[float32](in[p.hidden]), positions, p.width)
-			p.products(z, h, len(positions), 0, p.vocab, in)
+			p.products(z, h, len(positions), 0, p.vocab)
 			kernel.Parallel(len(positions), func(r int) {
 				row := z[r*p.vocab : (r+1)*p.vocab]
 				p.finish(row, 0, in)

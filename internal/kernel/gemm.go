@@ -20,33 +20,36 @@ const itemPanels = 12
 // An element's sum is taken in an order that depends on k alone: the k terms are cut into ceil(k/blockK) runs of equal length,
 // the terms of a run are added up from zero one after the other, and the runs' sums are added to C in turn.
 func Gemm[F Float, S Storage](transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
-	compute(false, transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+	compute(gemm[F, S]{transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}, transA)
 }
 
-// compute is Gemm or, with rounded, GemmBF16.
-func compute[F Float, S Storage](rounded, transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
+// compute computes a product that is given as if A were stored [m, k].
+func compute[F Float, S Storage](of gemm[F, S], transA bool) {
+	m, n, k, lda := of.m, of.n, of.k, of.rs
 	if m <= 0 || n <= 0 {
 		return
 	}
-	_ = c[(m-1)*ldc+n-1]
+	_ = of.c[(m-1)*of.ldc+n-1]
 	if k <= 0 {
 		for i := range m {
-			if !accumulate {
-				clear(c[i*ldc:][:n])
+			if !of.accumulate {
+				clear(of.c[i*of.ldc:][:n])
 			}
 		}
 		return
 	}
-	_ = a[extent(transA, m, k, lda)-1]
-	_ = b[extent(transB, k, n, ldb)-1]
-	if !rounded && transB && !transA && !accumulate && multiplyFew(m, n, k, a, lda, b, ldb, c, ldc) {
-		return
+	_ = of.a[extent(transA, m, k, lda)-1]
+	if of.packed == nil {
+		_ = of.b[extent(of.transB, k, n, of.ldb)-1]
+		if !of.rounded && of.transB && !transA && !of.accumulate && multiplyFew(m, n, k, of.a, lda, of.b, of.ldb, of.c, of.ldc) {
+			return
+		}
+	}
+	if transA {
+		of.rs, of.cs = 1, lda
 	}
 	g := take[gemm[F, S]]()
-	*g = gemm[F, S]{rounded: rounded, transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}
-	if transA {
-		g.rs, g.cs = 1, lda
-	}
+	*g = of
 	parallel(g.cut(), g)
 	give(g)
 }
@@ -59,6 +62,14 @@ func extent(trans bool, rows, columns, ld int) int {
 	return (rows-1)*ld + columns
 }
 
+// start is where the element in a row and column of a matrix lies.
+func start(trans bool, row, column, ld int) int {
+	if trans {
+		row, column = column, row
+	}
+	return row*ld + column
+}
+
 // gemm is a call of Gemm: the matrices, and how C is cut into items.
 type gemm[F Float, S Storage] struct {
 	rounded, transB     bool
@@ -67,6 +78,8 @@ type gemm[F Float, S Storage] struct {
 	rs, cs              int // element (i, p) of op(A) is a[i*rs+p*cs]
 	b                   []S
 	ldb                 int
+	packed              *Packed[F] // in place of b, its columns from a column on; nil: none
+	from                int
 	accumulate          bool
 	c                   []F
 	ldc                 int
@@ -79,9 +92,13 @@ type gemm[F Float, S Storage] struct {
 func (g *gemm[F, S]) cut() int {
 	const maxStrips, starting, uneven = 64, 4000, 0.1
 	packing, reading := 10.0, 0.4
-	switch {
-	case g.rounded:
+	if g.rounded {
 		packing, reading = 16, 1
+	}
+	switch {
+	case g.packed != nil:
+		packing = 0
+	case g.rounded:
 	case !g.transB && g.readsInPlace():
 		packing = 0
 	}
@@ -117,7 +134,7 @@ func (g *gemm[F, S]) run(item int) {
 		return
 	}
 	depth := runLength(g.k, blockK)
-	size, compactRow := packedSize[F](depth, n), 0
+	size, compactRow := g.room(depth, n), 0
 	if g.rs == 1 && pathOf[F]() == avx2 && g.cs%1024 == 0 {
 		// the columns of a strip of A would meet in few cache sets, which AVX-512's wider strips can afford
 		compactRow = m + 16
@@ -127,15 +144,10 @@ func (g *gemm[F, S]) run(item int) {
 	packed, compact := memory.cut(size), memory.cut(depth*compactRow)
 	for p0 := 0; p0 < g.k; p0 += depth {
 		k := min(depth, g.k-p0)
-		a, b, c, add := g.at(i0, j0, p0)
-		done := g.unpacked(m, k, n, a, b, add, c)
+		a, c, add := g.at(i0, j0, p0)
+		done := g.unpacked(m, k, n, p0, j0, a, add, c)
 		if done == n {
 			continue
-		}
-		if g.transB {
-			b = b[done*g.ldb:]
-		} else {
-			b = b[done:]
 		}
 		cs := g.cs
 		if compactRow > 0 {
@@ -144,23 +156,38 @@ func (g *gemm[F, S]) run(item int) {
 			}
 			a, cs = compact, compactRow
 		}
-		p := packB(packed, g.transB, k, n-done, b, g.ldb)
+		p := g.pack(packed, p0, j0+done, k, n-done)
 		multiply(m, k, n-done, a, g.rs, cs, p, add, c[done:], g.ldc)
 	}
 }
 
-// at returns the operands of a block of C from its row i and column j on, for terms from p on.
-func (g *gemm[F, S]) at(i, j, p int) (a []F, b []S, c []F, add bool) {
-	if g.transB {
-		b = g.b[j*g.ldb+p:]
-	} else {
-		b = g.b[p*g.ldb+j:]
+// at returns the rows of A from i on, for terms from p on, and the block of C that begins at row i and column j.
+func (g *gemm[F, S]) at(i, j, p int) (a []F, c []F, add bool) {
+	return g.a[i*g.rs+p*g.cs:], g.c[i*g.ldc+j:], g.accumulate || p > 0
+}
+
+// room is how much memory pack needs for a run of k terms.
+func (g *gemm[F, S]) room(k, n int) int {
+	if g.packed != nil {
+		return 0
 	}
-	return g.a[i*g.rs+p*g.cs:], b, g.c[i*g.ldc+j:], g.accumulate || p > 0
+	return packedSize[F](wordsOf[F](g.rounded, k), n)
+}
+
+// pack returns k terms from p on of n columns from j on of op(B), packed into memory if they are not already.
+func (g *gemm[F, S]) pack(memory []F, p, j, k, n int) panels[F] {
+	if g.packed != nil {
+		return g.packed.from(p, g.from+j)
+	}
+	return packFor(g.rounded, memory, g.transB, k, n, g.b[start(g.transB, p, j, g.ldb):], g.ldb)
 }
 
 // unpacked computes columns of C, from the left, for which B need not be packed because the item has few rows or B lies well. It returns their number.
-func (g *gemm[F, S]) unpacked(m, k, n int, a []F, b []S, add bool, c []F) int {
+func (g *gemm[F, S]) unpacked(m, k, n, p, j int, a []F, add bool, c []F) int {
+	if g.packed != nil {
+		return 0
+	}
+	b := g.b[start(g.transB, p, j, g.ldb):]
 	if g.transB {
 		if m <= dotsRows && g.cs == 1 {
 			return dots(m, k, n, a, g.rs, b, g.ldb, add, c, g.ldc)

@@ -7,7 +7,7 @@ package kernel
 // is its maker's choice (AMD's Zen 5 rounds after each, as the other paths do). An element's sum is taken in an order that depends on k alone:
 // Gemm's, with runs of blockPairs.
 func GemmBF16[S float32 | uint16](transA, transB bool, m, n, k int, a []float32, lda int, b []S, ldb int, accumulate bool, c []float32, ldc int) {
-	compute(true, transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
+	compute(gemm[float32, S]{rounded: true, transB: transB, m: m, n: n, k: k, a: a, rs: lda, cs: 1, b: b, ldb: ldb, accumulate: accumulate, c: c, ldc: ldc}, transA)
 }
 
 // blockPairs is blockK of products of bfloat16, whose operands take half the memory.
@@ -16,24 +16,24 @@ const blockPairs = 2 * blockK
 // blockRows is how many rows of A are rounded together.
 const blockRows = 96
 
+// pairsOf says whether products are the processor's own, of pairs of bfloat16.
+func pairsOf[F Float]() bool { return pathOf[F]() == avx512 && path == avx512BF16 }
+
 // runRounded computes a block of C from operands that are rounded first.
 func (g *gemm[F, S]) runRounded(i0, j0, m, n int) {
-	if pathOf[F]() == avx512 && path == avx512BF16 {
+	if pairsOf[F]() {
 		g.runPairs(i0, j0, m, n)
 		return
 	}
 	depth := runLength(g.k, blockPairs)
-	size := packedSize[F](depth, n)
+	size := g.room(depth, n)
 	memory := borrowScratch[F](size, blockRows*depth)
 	defer memory.giveBack()
 	packed, rounded := memory.cut(size), memory.cut(blockRows*depth)
 	for p0 := 0; p0 < g.k; p0 += depth {
 		k := min(depth, g.k-p0)
-		a, b, c, add := g.at(i0, j0, p0)
-		p := packB(packed, g.transB, k, n, b, g.ldb)
-		if _, done := any(b).([]uint16); !done {
-			roundBF16(packed, packed)
-		}
+		a, c, add := g.at(i0, j0, p0)
+		p := g.pack(packed, p0, j0, k, n)
 		for i := 0; i < m; i += blockRows {
 			rows := min(blockRows, m-i)
 			rs, cs := 1, blockRows

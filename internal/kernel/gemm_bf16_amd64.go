@@ -10,15 +10,14 @@ func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {
 	block := blockRows / rows * rows
 	depth := runLength(g.k, blockPairs)
 	line := roundUp(depth/2) | 16 // of rounded rows of A: an odd number of cache lines
-	step := panelStep(tile.columns, depth/2)
-	size := ceil(n, tile.columns) * step
-	memory := borrowScratch[float32](size, block*line)
+	size := g.room(depth, n)
+	memory := borrowScratch[F](size, block*line)
 	defer memory.giveBack()
-	packed, rounded := memory.cut(size), memory.cut(block*line)
+	packed, rounded := memory.cut(size), f32(memory.cut(block*line))
 	for p0 := 0; p0 < g.k; p0 += depth {
 		k := min(depth, g.k-p0)
-		a, b, c, add := g.at(i0, j0, p0)
-		pairB(packed, step, g.transB, k, n, b, g.ldb)
+		a, c, add := g.at(i0, j0, p0)
+		p := g.pack(packed, p0, j0, k, n)
 		for i := 0; i < m; i += block {
 			m, pairs := min(block, m-i), ceil(k, 2)
 			from := &f32(a)[i*g.rs]
@@ -29,33 +28,36 @@ func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {
 				rs, cs, strip = 1, rows, rows*pairs
 				pairStripsAVX512(&rounded[0], from, word*g.cs, k, m/rows, m%rows, rows, word*strip)
 			}
-			multiplyBF16AVX512(m, rows, pairs, n, &rounded[0], word*rs, word*cs, word*strip, &packed[0], word*tile.columns, word*step,
+			multiplyBF16AVX512(m, rows, pairs, n, &rounded[0], word*rs, word*cs, word*strip, &f32(p.b)[0], word*p.stride, word*p.step,
 				&f32(c)[i*g.ldc], word*g.ldc, add)
 		}
 	}
 }
 
-// pairB packs op(B) [k, n] in pairs of rows, as panels step words apart.
-func pairB[S Storage](dst []float32, step int, transB bool, k, n int, b []S, ldb int) {
+// pairB packs op(B) [k, n] into dst in pairs of rows, as panels.
+func pairB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) panels[F] {
 	const w, word = 32, 4
+	p := panels[F]{dst, w, panelStep(w, ceil(k, 2))}
+	to := f32(dst)
 	ld := ldb * int(unsafe.Sizeof(b[0]))
 	if !transB {
 		switch b := any(b).(type) {
 		case []float32:
-			pairRowsAVX512(&dst[0], &b[0], ld, k, n/w, n%w, w, word*step)
+			pairRowsAVX512(&to[0], &b[0], ld, k, n/w, n%w, w, word*p.step)
 		case []uint16:
-			pairRowsBF16AVX512(&dst[0], &b[0], ld, k, n/w, n%w, w, word*step)
+			pairRowsBF16AVX512(&to[0], &b[0], ld, k, n/w, n%w, w, word*p.step)
 		}
-		return
+		return p
 	}
 	for j := 0; j < n; j += w {
 		switch b := any(b[j*ldb:]).(type) {
 		case []float32:
-			pairColumnsAVX512(&dst[j/w*step], &b[0], ld, k, min(w, n-j), word*w)
+			pairColumnsAVX512(&to[j/w*p.step], &b[0], ld, k, min(w, n-j), word*w)
 		case []uint16:
-			pairColumnsBF16AVX512(&dst[j/w*step], &b[0], ld, k, min(w, n-j), word*w)
+			pairColumnsBF16AVX512(&to[j/w*p.step], &b[0], ld, k, min(w, n-j), word*w)
 		}
 	}
+	return p
 }
 
 func roundVectors(dst, src []float32) {

@@ -26,6 +26,10 @@ func peak(int) {}
 
 func (g *gemm[F, S]) runPairs(i0, j0, m, n int) {}
 
+func pairB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) panels[F] {
+	return panels[F]{}
+}
+
 func roundVectors(dst, src []float32) {}
 
 func peakPairs(int) {}

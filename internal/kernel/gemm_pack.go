@@ -37,6 +37,26 @@ func packB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) p
 	return p
 }
 
+// wordsOf is how many elements k terms take in a column of an operand that is packed for products of Gemm or, with rounded, of GemmBF16.
+func wordsOf[F Float](rounded bool, k int) int {
+	if rounded && pairsOf[F]() {
+		return ceil(k, 2)
+	}
+	return k
+}
+
+// packFor is packB for products of Gemm or, with rounded, of GemmBF16.
+func packFor[F Float, S Storage](rounded bool, dst []F, transB bool, k, n int, b []S, ldb int) panels[F] {
+	if rounded && pairsOf[F]() {
+		return pairB(dst, transB, k, n, b, ldb)
+	}
+	p := packB(dst, transB, k, n, b, ldb)
+	if _, exact := any(b).([]uint16); rounded && !exact {
+		roundBF16(p.b, p.b)
+	}
+	return p
+}
+
 // transposeExactly is transpose that sets nothing else.
 func transposeExactly[F Float](dst []F, row int, src []F, ld, n, k int) {
 	wholeN, wholeK := n&^15, k&^15

@@ -84,6 +84,9 @@ func (f *File) Metadata() map[string]string { return f.metadata }
 // Bytes is the size of the mapping.
 func (f *File) Bytes() int64 { return int64(len(f.mapping)) }
 
+// Release lets go of the memory of what was read of the mapping so far. What is read again comes from the file anew.
+func (f *File) Release() { release(f.mapping) }
+
 // Close ends the mapping: the Data of every tensor of the file, and views of it, must not be used afterwards.
 func (f *File) Close() error {
 	f.tensors = nil

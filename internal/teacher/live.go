@@ -87,6 +87,18 @@ func (l *Live) Bytes(b, t int, want []model.Feature) (int, error) {
 	return c.Bytes(), c.Close()
 }
 
+// Pack lays the model's weights out for products once, those of its head where head says so, as graph.Graph.Pack does.
+func (l *Live) Pack(head bool, done func()) (graph.Packing, error) {
+	b, out, err := l.forward(graph.Shape{B: 1, T: 1})
+	if err != nil {
+		return graph.Packing{}, err
+	}
+	if !head {
+		out.Head = graph.Head{}
+	}
+	return b.Pack(out.Head, done)
+}
+
 // forward begins a graph with the model.
 func (l *Live) forward(s graph.Shape) (*nn.Builder, model.Outputs, error) {
 	if want := l.Model.Info().Positions; s.T > want {

@@ -136,6 +136,46 @@ func TestMappedFile(t *testing.T) {
 	if _, err := l.Hidden(context.Background(), b); err == nil || !strings.Contains(err.Error(), "cut short") {
 		t.Errorf("cut short: have error %v", err)
 	}
+	if _, err := l.Pack(true, func() {}); err == nil || !strings.Contains(err.Error(), "cut short") {
+		t.Errorf("cut short: packing has error %v", err)
+	}
+}
+
+// TestPack: with its weights packed, and the memory of their file let go, a teacher says the same.
+func TestPack(t *testing.T) {
+	m, err := checkpoint.OpenModel(testutil.Testdata(t, "golden/distill/teacher"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	weights, err := checkpoint.ReadFrozen(m, m.Model, checkpoint.Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func() []float32 {
+		l := &Live{Model: m.Model, Weights: weights, Arena: &graph.Arena{}}
+		defer l.Close()
+		hidden, err := l.Hidden(context.Background(), batch(2, 8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(hidden)
+	}
+	want := say()
+	l := &Live{Model: m.Model, Weights: weights}
+	all, err := l.Pack(false, m.Release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all.Unread < weights.Bytes()/2 || all.Taken < all.Unread || all.Taken > all.Unread*9/8 {
+		t.Errorf("have %+v of %d bytes", all, weights.Bytes())
+	}
+	if !slices.Equal(say(), want) {
+		t.Error("a packed teacher says something else")
+	}
+	if again, err := l.Pack(true, func() {}); err != nil || again.Taken == 0 || again.Taken > all.Taken/4 {
+		t.Errorf("have %+v, %v, want the head alone", again, err)
+	}
 }
 
 // TestFeatures asks for values of layers, and looks that no more is computed than these need.
