@@ -17,7 +17,7 @@ import (
 
 // layers lists all packages; each may import only those before it.
 var layers = strings.Fields(`
-	suggest testutil rouge answer configs config kernel loss safetensors tokenizer data graph nn model checkpoint signal optim
+	suggest testutil rouge answer configs config kernel loss safetensors tokenizer data graph nn model checkpoint journal signal optim
 	objective teacher generate eval task report synth distill cli`)
 
 // owners are the only packages that may know a module, separated by blanks.

@@ -53,6 +53,7 @@ agreement of the likeliest token, and acceptance (what share of the model's toke
 A masked language model is measured at the tokens that are masked, with its accuracy. Of a classifier there are accuracy, F1 and Matthews' correlation,
 of a regression its squared error and Pearson's and Spearman's correlations.
 Every figure has a standard error, that of a mean over tokens clustered by document.
+An evaluation of questions with --per-example FILE that was stopped goes on with the same command: FILE.part has the answers so far.
 
 ` + taskHelp,
 		Example: `  kdistill eval --model runs/x/model --data test.txt --separator '<|endoftext|>'

@@ -166,7 +166,9 @@ type taskSession struct {
 	prompts []task.Prompt     // of what is written, else of what is ranked; nil: the answers are from elsewhere
 	written []generate.Result // nil: nothing was
 	took    time.Duration     // of the writing
+	before  int               // tokens of answers that were kept
 	omitted int               // demonstrations that did not fit
+	kept    *keptAnswers      // nil: nothing is asked
 }
 
 // answer has the model answer all records. Whatever can be known to be wrong is found before its first word.
@@ -212,16 +214,20 @@ func (t *taskSession) answer(ctx context.Context, writes, ranks bool) (err error
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Dir, err)
 	}
+	stops := t.task.stops
+	if stops == nil && writes {
+		stops = prompts.Stops(t.records)
+	}
+	if t.kept, err = keepAnswers(t.perExample, m, len(t.records), asked, compared, sampling, stops, t.seed); err != nil {
+		return err
+	}
+	defer func() { err = t.kept.close(t.err, err) }()
 	if ranks {
 		if err := t.rank(ctx, m, weights, compared); err != nil {
 			return err
 		}
 	}
 	if writes {
-		stops := t.task.stops
-		if stops == nil {
-			stops = prompts.Stops(t.records)
-		}
 		return t.write(ctx, m, weights, asked, sampling, stops)
 	}
 	return nil
@@ -260,7 +266,7 @@ func (t *taskSession) rank(ctx context.Context, m *checkpoint.Pretrained, weight
 		total += len(p.Ends)
 	}
 	progress := report.NewCounter(t.err, "choices", total)
-	likelihood, err := task.Rank(ctx, m.Model, weights, prompts, progress.Set)
+	likelihood, err := task.Rank(ctx, m.Model, weights, prompts, t.kept.ranking(), progress.Set)
 	progress.Done()
 	for i := range likelihood {
 		t.records[i].Likelihood = likelihood[i]
@@ -273,8 +279,11 @@ func (t *taskSession) write(ctx context.Context, m *checkpoint.Pretrained, weigh
 	defer func() { err = errors.Join(err, e.Close()) }()
 	progress := report.NewCounter(t.err, "answers", len(prompts))
 	begun := time.Now()
-	t.written, err = task.Write(ctx, prompts, e.Generate, task.Writing{Options: o, Stops: stops, Seed: t.seed, AtOnce: 2 * atOnce}, progress.Set)
+	t.written, err = task.Write(ctx, prompts, e.Generate, t.kept.writing(o, stops, t.seed), progress.Set)
 	t.took = time.Since(begun)
+	for _, a := range t.kept.written {
+		t.before += len(a.IDs)
+	}
 	progress.Done()
 	for i := range t.written {
 		t.records[i].Prediction = strings.TrimSpace(t.written[i].Text)
@@ -304,7 +313,7 @@ func (t *taskSession) report() error {
 			cut++
 		}
 	}
-	speed := float64(tokens) / max(t.took.Seconds(), 1e-9)
+	speed := float64(tokens-t.before) / max(t.took.Seconds(), 1e-9)
 	if t.json {
 		out := scores.JSON()
 		out["examples"] = len(examples)
@@ -360,5 +369,8 @@ func (t *taskSession) writeEach(scores *eval.Scores) error {
 			return err
 		}
 	}
-	return checkpoint.WriteFile(t.perExample, lines.Bytes())
+	if err := checkpoint.WriteFile(t.perExample, lines.Bytes()); err != nil || t.kept == nil {
+		return err
+	}
+	return t.kept.remove()
 }

@@ -15,6 +15,7 @@ import (
 
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/config"
+	"kdistill/internal/journal"
 )
 
 // Options are what Make needs besides the configuration.
@@ -120,7 +121,7 @@ func (f files) check() error {
 func (f files) write(lines []Line, rep *Report) error {
 	var text []byte
 	for _, l := range lines {
-		line, err := encodeLine(l)
+		line, err := journal.Line(l)
 		if err != nil {
 			return err
 		}

@@ -272,51 +272,6 @@ func TestEmptyAndCut(t *testing.T) {
 	}
 }
 
-// fullDisk has room for so many bytes.
-type fullDisk struct {
-	*os.File
-	room int
-}
-
-func (f *fullDisk) Write(b []byte) (int, error) {
-	if len(b) <= f.room {
-		f.room -= len(b)
-		return f.File.Write(b)
-	}
-	n, err := f.File.Write(b[:f.room])
-	f.room = 0
-	return n, errors.Join(err, syscall.ENOSPC)
-}
-
-func TestFullDisk(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "answers.jsonl")
-	s, _, err := openStore(path, header{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := read(t, path)
-	s.file = &fullDisk{s.file.(*os.File), 300}
-	good := record{Key: "1", Answers: []Answer{{Text: "a", FinishReason: "stop"}}}
-	if err := s.add(good); err != nil {
-		t.Fatal(err)
-	}
-	one := read(t, path)
-	for range 2 { // the second try must not write behind a hole
-		if err := s.add(good); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free some space and run the same command again") {
-			t.Errorf("have %v", err)
-		}
-	}
-	if read(t, path) != one || one == before {
-		t.Errorf("have %q", read(t, path))
-	}
-	if err := s.close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, cut, err := openStore(path, header{}); err != nil || cut != 0 || len(s.get("1")) != 1 {
-		t.Errorf("going on: %v, %d bytes cut", err, cut)
-	}
-}
-
 // TestSmallDisk fills a real disk, at every page: among the answers, then while the output and the report are written. Nothing that was stored is asked for
 // again, and with room the next run ends as one that was never short of it.
 func TestSmallDisk(t *testing.T) {

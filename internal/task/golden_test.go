@@ -43,7 +43,7 @@ func open(t *testing.T) (*checkpoint.Pretrained, func(records []Record, p Prompt
 		if err != nil {
 			t.Fatal(err)
 		}
-		likelihood, err := Rank(t.Context(), m.Model, weights, prompts, func(int) {})
+		likelihood, err := Rank(t.Context(), m.Model, weights, prompts, Ranking{}, func(int) {})
 		if err != nil {
 			t.Fatal(err)
 		}

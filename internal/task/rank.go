@@ -25,8 +25,14 @@ const (
 // row is a prompt with one of its choices.
 type row struct{ prompt, choice int }
 
+// Ranking is what was known before, and takes what is found.
+type Ranking struct {
+	Known map[int][]float64                       // by the number of the question
+	Keep  func(i int, likelihood []float64) error // takes each new one; nil: nobody does
+}
+
 // Rank returns the log-probability, in nats, of every choice of every prompt after it. progress is told how many choices are done.
-func Rank(ctx context.Context, m model.Model, weights nn.Weights, prompts []Prompt, progress func(done int)) (likelihood [][]float64, err error) {
+func Rank(ctx context.Context, m model.Model, weights nn.Weights, prompts []Prompt, k Ranking, progress func(done int)) (likelihood [][]float64, err error) {
 	if err := generate.Check(m); err != nil {
 		return nil, err
 	}
@@ -38,8 +44,14 @@ func Rank(ctx context.Context, m model.Model, weights nn.Weights, prompts []Prom
 	defer o.Close()
 	var rows []row
 	likelihood = make([][]float64, len(prompts))
+	left := make([]int, len(prompts)) // choices that are to be compared
+	before := 0
 	for i, p := range prompts {
-		likelihood[i] = make([]float64, len(p.Ends))
+		if known := k.Known[i]; len(known) == len(p.Ends) {
+			likelihood[i], before = known, before+len(known)
+			continue
+		}
+		likelihood[i], left[i] = make([]float64, len(p.Ends)), len(p.Ends)
 		for j := range p.Ends {
 			rows = append(rows, row{i, j})
 		}
@@ -68,7 +80,15 @@ func Rank(ctx context.Context, m model.Model, weights nn.Weights, prompts []Prom
 			}
 		}
 		done += len(taken)
-		progress(done)
+		progress(before + done)
+		for _, r := range taken {
+			if left[r.prompt]--; left[r.prompt] > 0 || k.Keep == nil {
+				continue
+			}
+			if err := k.Keep(r.prompt, likelihood[r.prompt]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return likelihood, nil
 }

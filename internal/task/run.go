@@ -14,6 +14,9 @@ type Writing struct {
 	Stops  []string // texts that end an answer and are cut off
 	Seed   uint64   // with the number of a question it seeds the answer
 	AtOnce int      // requests under way
+
+	Known map[int]generate.Result              // answers from before, by the number of the question
+	Keep  func(i int, a generate.Result) error // takes each new one, one at a time; nil: nobody does
 }
 
 // Seed is what the answer to question i is drawn with.
@@ -27,7 +30,10 @@ func Write(ctx context.Context, prompts []Prompt, ask func(context.Context, gene
 	next := make(chan int)
 	var group sync.WaitGroup
 	var mutex sync.Mutex
-	done := 0
+	done := len(w.Known)
+	for i, a := range w.Known {
+		answers[i] = a
+	}
 	for range min(w.AtOnce, len(prompts)) {
 		group.Go(func() {
 			for i := range next {
@@ -38,15 +44,25 @@ func Write(ctx context.Context, prompts []Prompt, ask func(context.Context, gene
 					stop(err)
 					return
 				}
-				answers[i] = a
 				mutex.Lock()
+				answers[i] = a
 				done++
 				progress(done)
+				if w.Keep != nil {
+					err = w.Keep(i, a)
+				}
 				mutex.Unlock()
+				if err != nil {
+					stop(err)
+					return
+				}
 			}
 		})
 	}
 	for i := range prompts {
+		if _, ok := w.Known[i]; ok {
+			continue
+		}
 		select {
 		case next <- i:
 			continue
