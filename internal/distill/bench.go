@@ -202,7 +202,7 @@ func (b *Bench) LossRows() LossRows {
 	return l
 }
 
-// Memory is a table of what the stage is expected to hold, and the sum in bytes: what --dry-run tells. It takes rows from the data.
+// Memory is a table of what the stage is expected to hold, and the sum in bytes: what --dry-run tells, but for evaluations. It takes rows from the data.
 func (b *Bench) Memory() (table [][]string, total int64, err error) {
 	batch, err := b.next(b.run.micro)
 	if err != nil {
@@ -212,7 +212,7 @@ func (b *Bench) Memory() (table [][]string, total int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	parts := b.run.memory(intermediate)
+	parts := b.run.memory(intermediate, false)
 	return memoryTable(parts), int64(totalMemory(parts)), nil
 }
 

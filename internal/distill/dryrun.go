@@ -34,7 +34,7 @@ func DryRun(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := report.Table(o.Out, memoryTable(r.memory(intermediate))); err != nil {
+	if err := report.Table(o.Out, memoryTable(r.memory(intermediate, true))); err != nil {
 		return err
 	}
 

@@ -40,9 +40,9 @@ type memoryPart struct {
 	bytes int
 }
 
-// memory lists what a run holds when it trains, with intermediate values of so many bytes. Of a teacher's files all is counted
+// memory lists what a run holds when it trains, and perhaps is evaluated, with intermediate values of so many bytes. Of a teacher's files all is counted
 // that is mapped, but what lies packed and is not read again.
-func (r *run) memory(intermediate int) []memoryPart {
+func (r *run) memory(intermediate int, evaluated bool) []memoryPart {
 	weights := 4 * r.student.flat.Count()
 	moments := 0
 	for _, m := range r.optimizer.State() {
@@ -51,7 +51,7 @@ func (r *run) memory(intermediate int) []memoryPart {
 	documents := 8 * r.dataset.Tokens() // ids and source bytes
 	teacher, packed := 0, 0
 	for _, t := range r.teachers {
-		teacher += t.memory()
+		teacher += t.memory(evaluated)
 		packed += t.packing.Taken
 	}
 	return []memoryPart{

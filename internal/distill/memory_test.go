@@ -77,7 +77,7 @@ func TestSettle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := r.memory(intermediate)
+	parts := r.memory(intermediate, true)
 	if have, total := percent(), totalMemory(parts); have < 1 || have >= before || have*(total-programMemory)/100 > 2*headroom {
 		t.Errorf("a run that takes %d bytes collects garbage at %d %%", total, have)
 	}

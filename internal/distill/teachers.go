@@ -77,10 +77,10 @@ func (t *tutor) pack(head bool) (err error) {
 	return nil
 }
 
-// memory is what the teacher's weights take, packed and in files: evaluations of another precision read the files too.
-func (t *tutor) memory() int {
+// memory is what the teacher's weights take, packed and in files: evaluations of another precision, where there are any, read the files too.
+func (t *tutor) memory(evaluated bool) int {
 	n := int(t.Bytes()) + t.packing.Taken
-	if t.exact == t.live {
+	if t.exact == t.live || !evaluated {
 		n -= t.packing.Unread
 	}
 	return n

@@ -152,7 +152,7 @@ func TestSeveralTeachersMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		sizes = append(sizes, n)
-		for _, part := range b.run.memory(0) {
+		for _, part := range b.run.memory(0, false) {
 			if part.name == "teacher's weights" {
 				sizes = append(sizes, part.bytes)
 			}
