@@ -4,7 +4,7 @@
 
 // func multiplyAVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·multiplyAVX512(SB), NOSPLIT, $0-105
+TEXT ·multiplyAVX512(SB), NOSPLIT, $24-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
 	MOVQ bs+72(FP), DX
@@ -16,33 +16,42 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ BX, m+0(FP)
-	MOVQ n+24(FP), SI
-	MOVQ b+64(FP), DI
-	MOVQ c+88(FP), R8
-	MOVQ strip+56(FP), R9
-	CMPQ BX, $0x0c
-	JE   rows12
-	CMPQ BX, $0x0b
-	JE   rows11
-	CMPQ BX, $0x0a
-	JE   rows10
-	CMPQ BX, $0x09
-	JE   rows9
-	CMPQ BX, $0x08
-	JE   rows8
-	CMPQ BX, $0x07
-	JE   rows7
-	CMPQ BX, $0x06
-	JE   rows6
-	CMPQ BX, $0x05
-	JE   rows5
-	CMPQ BX, $0x04
-	JE   rows4
-	CMPQ BX, $0x03
-	JE   rows3
-	CMPQ BX, $0x02
-	JE   rows2
+	SUBQ    BX, m+0(FP)
+	MOVQ    n+24(FP), SI
+	MOVQ    b+64(FP), DI
+	MOVQ    c+88(FP), R8
+	MOVQ    strip+56(FP), R9
+	MOVQ    R9, 8(SP)
+	MOVQ    BX, R10
+	IMULQ   AX, R10
+	ADDQ    R9, R10
+	MOVQ    R10, 16(SP)
+	XORQ    R10, R10
+	CMPQ    SI, $0x40
+	CMOVQLE AX, R10
+	MOVQ    R10, (SP)
+	CMPQ    BX, $0x0c
+	JE      rows12
+	CMPQ    BX, $0x0b
+	JE      rows11
+	CMPQ    BX, $0x0a
+	JE      rows10
+	CMPQ    BX, $0x09
+	JE      rows9
+	CMPQ    BX, $0x08
+	JE      rows8
+	CMPQ    BX, $0x07
+	JE      rows7
+	CMPQ    BX, $0x06
+	JE      rows6
+	CMPQ    BX, $0x05
+	JE      rows5
+	CMPQ    BX, $0x04
+	JE      rows4
+	CMPQ    BX, $0x03
+	JE      rows3
+	CMPQ    BX, $0x02
+	JE      rows2
 
 rows1:
 	CMPQ       SI, $0x10
@@ -60,6 +69,9 @@ rows1:
 
 wide1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -112,6 +124,9 @@ narrow1:
 
 narrow1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -164,6 +179,9 @@ rows2:
 
 wide2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -228,6 +246,9 @@ narrow2:
 
 narrow2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -291,6 +312,9 @@ rows3:
 
 wide3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -367,6 +391,9 @@ narrow3:
 
 narrow3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -443,6 +470,9 @@ rows4:
 
 wide4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -534,6 +564,9 @@ narrow4:
 
 narrow4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -622,6 +655,9 @@ rows5:
 
 wide5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -725,6 +761,9 @@ narrow5:
 
 narrow5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -824,6 +863,9 @@ rows6:
 
 wide6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -939,6 +981,9 @@ narrow6:
 
 narrow6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -1051,6 +1096,9 @@ rows7:
 
 wide7_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -1181,6 +1229,9 @@ narrow7:
 
 narrow7_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -1305,6 +1356,9 @@ rows8:
 
 wide8_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -1447,6 +1501,9 @@ narrow8:
 
 narrow8_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -1582,6 +1639,9 @@ rows9:
 
 wide9_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -1736,6 +1796,9 @@ narrow9:
 
 narrow9_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -1884,6 +1947,9 @@ rows10:
 
 wide10_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -2053,6 +2119,9 @@ narrow10:
 
 narrow10_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -2213,6 +2282,9 @@ rows11:
 
 wide11_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -2394,6 +2466,9 @@ narrow11:
 
 narrow11_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -2565,6 +2640,9 @@ rows12:
 
 wide12_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -2758,6 +2836,9 @@ narrow12:
 
 narrow12_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -2871,7 +2952,7 @@ next:
 
 // func multiplyAVX2(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·multiplyAVX2(SB), NOSPLIT, $0-105
+TEXT ·multiplyAVX2(SB), NOSPLIT, $24-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
 	MOVQ bs+72(FP), DX
@@ -2883,21 +2964,30 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ BX, m+0(FP)
-	MOVQ n+24(FP), SI
-	MOVQ b+64(FP), DI
-	MOVQ c+88(FP), R8
-	MOVQ strip+56(FP), R9
-	CMPQ BX, $0x06
-	JE   rows6
-	CMPQ BX, $0x05
-	JE   rows5
-	CMPQ BX, $0x04
-	JE   rows4
-	CMPQ BX, $0x03
-	JE   rows3
-	CMPQ BX, $0x02
-	JE   rows2
+	SUBQ    BX, m+0(FP)
+	MOVQ    n+24(FP), SI
+	MOVQ    b+64(FP), DI
+	MOVQ    c+88(FP), R8
+	MOVQ    strip+56(FP), R9
+	MOVQ    R9, 8(SP)
+	MOVQ    BX, R10
+	IMULQ   AX, R10
+	ADDQ    R9, R10
+	MOVQ    R10, 16(SP)
+	XORQ    R10, R10
+	CMPQ    SI, $0x20
+	CMOVQLE AX, R10
+	MOVQ    R10, (SP)
+	CMPQ    BX, $0x06
+	JE      rows6
+	CMPQ    BX, $0x05
+	JE      rows5
+	CMPQ    BX, $0x04
+	JE      rows4
+	CMPQ    BX, $0x03
+	JE      rows3
+	CMPQ    BX, $0x02
+	JE      rows2
 
 rows1:
 	CMPQ       SI, $0x08
@@ -2914,6 +3004,9 @@ rows1:
 
 wide1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Y12
 	VMOVUPS      32(R10), Y13
 	VBROADCASTSS (BX), Y14
@@ -2974,6 +3067,9 @@ narrow1:
 
 narrow1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -3031,6 +3127,9 @@ rows2:
 
 wide2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Y12
 	VMOVUPS      32(R10), Y13
 	VBROADCASTSS (BX), Y14
@@ -3107,6 +3206,9 @@ narrow2:
 
 narrow2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -3177,6 +3279,9 @@ rows3:
 
 wide3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Y12
 	VMOVUPS      32(R10), Y13
 	VBROADCASTSS (BX), Y14
@@ -3269,6 +3374,9 @@ narrow3:
 
 narrow3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -3354,6 +3462,9 @@ rows4:
 
 wide4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (BX), Y14
@@ -3465,6 +3576,9 @@ narrow4:
 
 narrow4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -3564,6 +3678,9 @@ rows5:
 
 wide5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (BX), Y14
@@ -3691,6 +3808,9 @@ narrow5:
 
 narrow5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -3803,6 +3923,9 @@ rows6:
 
 wide6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Y12
 	VMOVUPS      32(R11), Y13
 	VBROADCASTSS (BX), Y14
@@ -3946,6 +4069,9 @@ narrow6:
 
 narrow6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Y12
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
@@ -7747,7 +7873,7 @@ block:
 
 // func multiplyBF16AVX512(m int, rows int, k int, n int, a *float32, rs int, cs int, strip int, b *float32, bs int, panel int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·multiplyBF16AVX512(SB), NOSPLIT, $0-105
+TEXT ·multiplyBF16AVX512(SB), NOSPLIT, $24-105
 	MOVQ rs+40(FP), AX
 	MOVQ cs+48(FP), CX
 	MOVQ bs+72(FP), DX
@@ -7759,33 +7885,42 @@ strip:
 	MOVQ m+0(FP), BX
 
 dispatch:
-	SUBQ BX, m+0(FP)
-	MOVQ n+24(FP), SI
-	MOVQ b+64(FP), DI
-	MOVQ c+88(FP), R8
-	MOVQ strip+56(FP), R9
-	CMPQ BX, $0x0c
-	JE   rows12
-	CMPQ BX, $0x0b
-	JE   rows11
-	CMPQ BX, $0x0a
-	JE   rows10
-	CMPQ BX, $0x09
-	JE   rows9
-	CMPQ BX, $0x08
-	JE   rows8
-	CMPQ BX, $0x07
-	JE   rows7
-	CMPQ BX, $0x06
-	JE   rows6
-	CMPQ BX, $0x05
-	JE   rows5
-	CMPQ BX, $0x04
-	JE   rows4
-	CMPQ BX, $0x03
-	JE   rows3
-	CMPQ BX, $0x02
-	JE   rows2
+	SUBQ    BX, m+0(FP)
+	MOVQ    n+24(FP), SI
+	MOVQ    b+64(FP), DI
+	MOVQ    c+88(FP), R8
+	MOVQ    strip+56(FP), R9
+	MOVQ    R9, 8(SP)
+	MOVQ    BX, R10
+	IMULQ   AX, R10
+	ADDQ    R9, R10
+	MOVQ    R10, 16(SP)
+	XORQ    R10, R10
+	CMPQ    SI, $0x40
+	CMOVQLE AX, R10
+	MOVQ    R10, (SP)
+	CMPQ    BX, $0x0c
+	JE      rows12
+	CMPQ    BX, $0x0b
+	JE      rows11
+	CMPQ    BX, $0x0a
+	JE      rows10
+	CMPQ    BX, $0x09
+	JE      rows9
+	CMPQ    BX, $0x08
+	JE      rows8
+	CMPQ    BX, $0x07
+	JE      rows7
+	CMPQ    BX, $0x06
+	JE      rows6
+	CMPQ    BX, $0x05
+	JE      rows5
+	CMPQ    BX, $0x04
+	JE      rows4
+	CMPQ    BX, $0x03
+	JE      rows3
+	CMPQ    BX, $0x02
+	JE      rows2
 
 rows1:
 	CMPQ       SI, $0x10
@@ -7803,6 +7938,9 @@ rows1:
 
 wide1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -7857,6 +7995,9 @@ narrow1:
 
 narrow1_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -7910,6 +8051,9 @@ rows2:
 
 wide2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -7978,6 +8122,9 @@ narrow2:
 
 narrow2_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -8043,6 +8190,9 @@ rows3:
 
 wide3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R10), Z24
 	VMOVUPS      64(R10), Z25
 	VBROADCASTSS (BX), Z26
@@ -8125,6 +8275,9 @@ narrow3:
 
 narrow3_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -8204,6 +8357,9 @@ rows4:
 
 wide4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -8303,6 +8459,9 @@ narrow4:
 
 narrow4_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -8395,6 +8554,9 @@ rows5:
 
 wide5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -8508,6 +8670,9 @@ narrow5:
 
 narrow5_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -8612,6 +8777,9 @@ rows6:
 
 wide6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R11), Z24
 	VMOVUPS      64(R11), Z25
 	VBROADCASTSS (BX), Z26
@@ -8739,6 +8907,9 @@ narrow6:
 
 narrow6_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -8857,6 +9028,9 @@ rows7:
 
 wide7_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -9001,6 +9175,9 @@ narrow7:
 
 narrow7_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -9132,6 +9309,9 @@ rows8:
 
 wide8_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -9290,6 +9470,9 @@ narrow8:
 
 narrow8_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -9433,6 +9616,9 @@ rows9:
 
 wide9_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R12), Z24
 	VMOVUPS      64(R12), Z25
 	VBROADCASTSS (BX), Z26
@@ -9605,6 +9791,9 @@ narrow9:
 
 narrow9_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -9762,6 +9951,9 @@ rows10:
 
 wide10_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -9951,6 +10143,9 @@ narrow10:
 
 narrow10_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -10121,6 +10316,9 @@ rows11:
 
 wide11_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -10324,6 +10522,9 @@ narrow11:
 
 narrow11_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262
@@ -10506,6 +10707,9 @@ rows12:
 
 wide12_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (R13), Z24
 	VMOVUPS      64(R13), Z25
 	VBROADCASTSS (BX), Z26
@@ -10723,6 +10927,9 @@ narrow12:
 
 narrow12_k:
 	PREFETCHT0   (BX)(R9*1)
+	ADDQ         (SP), R9
+	CMPQ         R9, 16(SP)
+	CMOVQGE      8(SP), R9
 	VMOVUPS      (DI), Z24
 	VBROADCASTSS (BX), Z26
 	LONG         $0x403e9262

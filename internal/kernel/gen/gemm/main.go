@@ -78,6 +78,7 @@ func multiply(s isa) {
 	Doc(doc...)
 	Pragma("noescape")
 	m, aAddress, cAddress := parameter("m"), parameter("a"), parameter("c") // change with every strip
+	turn, start, end := AllocLocal(8), AllocLocal(8), AllocLocal(8)
 	rs := Load(Param("rs"), GP64())
 	cs := Load(Param("cs"), GP64())
 	bs := Load(Param("bs"), GP64())
@@ -93,7 +94,8 @@ func multiply(s isa) {
 	b := Load(Param("b"), GP64())
 	c := GP64()
 	MOVQ(cAddress, c)
-	ahead := Load(Param("strip"), GP64()) // from a row of A to one of the next strip; each panel's loop prefetches another
+	ahead := rowAhead{Register: Load(Param("strip"), GP64()), turn: turn, start: start, end: end}
+	ahead.begin(rows, rs, n, 4*s.lanes)
 	for r := s.rows; r > 1; r-- {
 		CMPQ(rows, U8(r))
 		JE(LabelRef(label("rows%d", r)))
@@ -105,7 +107,7 @@ func multiply(s isa) {
 		tile(s, label("wide%d", r), r, 2, n, rs, cs, b, bs, c, ahead)
 		panel := Load(Param("panel"), GP64())
 		ADDQ(panel, b)
-		ADDQ(rs, ahead)
+		ADDQ(rs, ahead.Register)
 		ADDQ(U32(2*s.bytes()), c)
 		SUBQ(U8(2*s.lanes), n)
 		JG(LabelRef(label("rows%d", r)))
@@ -127,6 +129,35 @@ func multiply(s isa) {
 	RET()
 }
 
+// rowAhead leads from a row of a strip of A to one of the next strip, which is prefetched. Each panel of B takes another row; where there are
+// few panels, rows take turns from element to element.
+type rowAhead struct {
+	reg.Register
+	turn, start, end Mem // what is added at each element, and between which bounds
+}
+
+// begin sets the bounds for a strip of rows; up to few columns are few panels.
+func (a rowAhead) begin(rows, rs, n reg.Register, few int) {
+	size, step := GP64(), GP64()
+	MOVQ(a.Register, a.start)
+	MOVQ(rows, size)
+	IMULQ(rs, size)
+	ADDQ(a.Register, size)
+	MOVQ(size, a.end)
+	XORQ(step, step)
+	CMPQ(n, U8(few))
+	CMOVQLE(rs, step)
+	MOVQ(step, a.turn)
+}
+
+// prefetch asks for the element that lies ahead of one.
+func (a rowAhead) prefetch(of reg.Register) {
+	PREFETCHT0(Mem{Base: of, Index: a.Register, Scale: 1})
+	ADDQ(a.turn, a.Register)
+	CMPQ(a.Register, a.end)
+	CMOVQGE(a.start, a.Register)
+}
+
 // parameter returns where an argument lies.
 func parameter(name string) Mem {
 	p, err := Param(name).Resolve()
@@ -137,7 +168,7 @@ func parameter(name string) Mem {
 }
 
 // tile emits the micro-kernel: r rows × w vectors of C stay in registers over the loop of k.
-func tile(s isa, name string, r, w int, n, rs, cs, b, bs, c, ahead reg.Register) {
+func tile(s isa, name string, r, w int, n, rs, cs, b, bs, c reg.Register, ahead rowAhead) {
 	// pointers to every third row reach the others by rs and 2·rs
 	var rowPointers []reg.GPVirtual
 	for i := 0; i < r; i += 3 {
@@ -166,7 +197,7 @@ func tile(s isa, name string, r, w int, n, rs, cs, b, bs, c, ahead reg.Register)
 	MOVQ(b, bp)
 	k := Load(Param("k"), GP64())
 	Label(name + "_k")
-	PREFETCHT0(Mem{Base: rowPointers[0], Index: ahead, Scale: 1})
+	ahead.prefetch(rowPointers[0])
 	for j := range w {
 		VMOVUPS(Mem{Base: bp, Disp: j * s.bytes()}, bv[j])
 	}
