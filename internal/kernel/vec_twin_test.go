@@ -18,7 +18,7 @@ type twin struct {
 	call            func(s [][]float32, k []float32) []float32
 }
 
-// twins are all kernels but rotate. units is the difference allowed between paths, in 2^-24 of numbers of size 1, for sums of each 4 elements.
+// twins are all kernels but those of tiles. units is the difference allowed between paths, in 2^-24 of numbers of size 1, for sums of each 4 elements.
 var twins = []twin{
 	{"expShift", 2, 1, 2, []int{1}, 8, func(s [][]float32, k []float32) []float32 { return list(expShift(s[0], s[1], k[0]/8, k[1])) }},
 	{"expSum", 1, 0, 2, nil, 8, func(s [][]float32, k []float32) []float32 { return list(expSum(s[0], k[0]/8, k[1])) }},
