@@ -42,7 +42,7 @@ func (s *sampler) choose(logits []float32) (int32, error) {
 	}
 	var id int32
 	if s.Temperature == 0 {
-		id = int32(slices.Index(logits, best))
+		id = first(logits, best)
 	} else {
 		id = s.draw(s.distribution(logits, best))
 	}
@@ -134,7 +134,17 @@ func (s *sampler) draw(ids []int32, sum float64) int32 {
 			}
 		}
 	}
-	return int32(slices.Index(s.weights, kernel.Max(s.weights)))
+	return first(s.weights, kernel.Max(s.weights))
+}
+
+// first returns the first id that has the largest value.
+func first(values []float32, largest float32) int32 {
+	const block = 1024 // values whose maximum is quickly had
+	from := 0
+	for kernel.Max(values[from:min(from+block, len(values))]) != largest {
+		from += block
+	}
+	return int32(from + slices.Index(values[from:], largest))
 }
 
 // kthLargest returns the k-th largest value.

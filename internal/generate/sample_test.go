@@ -195,6 +195,11 @@ func TestGreedyTakesTheLowestOfEquals(t *testing.T) {
 	if id, err := newSampler(Options{}, nil).choose([]float32{1, 3, 3, 2}); id != 1 || err != nil {
 		t.Errorf("have %d, %v, want 1", id, err)
 	}
+	logits := make([]float32, 3000)
+	logits[2500], logits[2600] = 1, 1
+	if id, err := newSampler(Options{}, nil).choose(logits); id != 2500 || err != nil {
+		t.Errorf("have %d, %v, want 2500", id, err)
+	}
 }
 
 func TestNotFinite(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"kdistill/internal/checkpoint"
 	"kdistill/internal/generate"
+	"kdistill/internal/kernel"
 )
 
 // generation is what scripts/bench-generate asks of each side: a greedy continuation of every prompt, all at once.
@@ -37,6 +38,7 @@ func runGenerate(text string) error {
 	}
 	e := generate.NewEngine(p.Model, weights, nil, len(g.Prompts))
 	defer e.Close()
+	bare := readRate(weights.Bytes())
 	answers, choices := json.NewEncoder(os.Stdout), 2
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); choices = 0 {
 		results, errs := make([]generate.Result, len(g.Prompts)), make([]error, len(g.Prompts))
@@ -52,7 +54,9 @@ func runGenerate(text string) error {
 			Seconds float64     `json:"seconds"`
 			IDs     [][]int32   `json:"ids"`
 			Margins [][]float32 `json:"margins"`
-		}{Seconds: time.Since(began).Seconds()}
+			Weights int         `json:"weights"`   // bytes
+			Bare    float64     `json:"read_rate"` // of memory of that size, in bytes per second
+		}{Seconds: time.Since(began).Seconds(), Weights: weights.Bytes(), Bare: bare}
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}
@@ -68,4 +72,20 @@ func runGenerate(text string) error {
 		}
 	}
 	return nil
+}
+
+// readRate is how fast all threads together read memory of some bytes when they only add it up: a single text cannot get its ids faster than weights are read.
+func readRate(bytes int) (best float64) {
+	const part, tries = 1 << 16, 20
+	x := kernel.Make[float32](bytes / 4)
+	for i := range x {
+		x[i] = 1 // memory that was never written would be one page of zeros
+	}
+	sums := make([]float32, (len(x)+part-1)/part)
+	for range tries {
+		began := time.Now()
+		kernel.Parallel(len(sums), func(i int) { sums[i] = kernel.Sum(x[i*part : min(len(x), (i+1)*part)]) })
+		best = max(best, float64(bytes)/time.Since(began).Seconds())
+	}
+	return best
 }

@@ -81,6 +81,11 @@ def main():
             ratios = [f"{speed['kdistill'] / speed[s]:.1f}" if s in speed else "" for s in ("llama.cpp", "transformers")]
             cells = [f"{title}, {rows}", *(f"{speed[s]:.0f}" if s in speed else "" for s in ("kdistill", "llama.cpp", "transformers")), *ratios, ", ".join(differ)]
             print(f"| {' | '.join(cells)} |", flush=True)
+            if rows == 1:
+                weights, bare = ours.steps[0]["weights"], ours.steps[0]["read_rate"]
+                read = speed["kdistill"] * weights
+                print(f"{title}: kdistill reads its {weights / 1e6:.1f} MB of weights at {read / 1e9:.0f} GB/s for each id, {100 * read / bare:.0f} % of bare reading, "
+                      f"{bare / 1e9:.0f} GB/s, which would give {bare / weights:.0f} tokens/s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
