@@ -135,7 +135,7 @@ type Program struct {
 	Trained []*Param // the weights that get a gradient, those of the cost
 
 	g       *Graph
-	machine gorgonia.VM // nil: steps
+	machine gorgonia.VM // nil: steps, or it has not run
 	steps   []step      // of a graph over a cache, while it is bound
 	plan    *plan
 	arena   *Arena
@@ -192,9 +192,6 @@ func (g *Graph) Compile(arena *Arena, cost *Node, keep ...*Node) (*Program, erro
 		return nil, err
 	}
 	arena.reserve(program.plan.size)
-	if g.cache == nil {
-		program.machine = gorgonia.NewTapeMachine(g.expr)
-	}
 	return program, nil
 }
 
@@ -231,6 +228,9 @@ func (g *Graph) unused(cost *Node, keep []*Node) map[*Node]bool {
 func (p *Program) Run(ctx context.Context, f Feed) error {
 	if err := p.g.feed(f); err != nil {
 		return err
+	}
+	if p.machine == nil && p.g.cache == nil { // made late: many programs are compiled to learn what they would take
+		p.machine = gorgonia.NewTapeMachine(p.g.expr)
 	}
 	p.arena.grow(p.g.dtype)
 	p.bind()

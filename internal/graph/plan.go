@@ -162,7 +162,7 @@ func (p *Program) bind() {
 	for o, at := range p.plan.memory {
 		o.memory = p.arena.slice(p.g.dtype, at, o.scratch)
 	}
-	if p.machine == nil {
+	if p.g.cache != nil {
 		p.bindSteps()
 	}
 	if p.arena.bound == nil {
