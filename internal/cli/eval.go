@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,6 +136,14 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	if err := refuse(cmd.Flags(), o.forScores, "--task or --predictions"); err != nil {
 		return err
 	}
+	if err := o.checkDocuments(); err != nil {
+		return err
+	}
+	return o.runDocuments(cmd.Context(), s)
+}
+
+// checkDocuments says what is wrong with the flags of an evaluation on documents.
+func (o *evalOptions) checkDocuments() error {
 	switch {
 	case o.model == "":
 		return usagef("--model is missing")
@@ -152,58 +162,23 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	if err := o.file.Check(); err != nil {
 		return usageError{err}
 	}
-	if err := o.prepare(); err != nil {
-		return err
-	}
+	return o.prepare()
+}
+
+// runDocuments measures the model on documents.
+func (o *evalOptions) runDocuments(ctx context.Context, s streams) (err error) {
 	var arena graph.Arena
 	model, err := checkpoint.OpenModel(o.model)
 	if err != nil {
 		return err
 	}
-	defer model.Close()
+	defer func() { err = errors.Join(err, model.Close()) }()
 	weights, err := checkpoint.ReadFrozen(model, model.Model, checkpoint.Auto)
 	if err != nil {
 		return fmt.Errorf("%s: %w", model.Dir, err)
 	}
 	info := model.Model.Info()
-	vocab, positions := info.Vocab, info.Positions
-	var compared []objective.Weighted
-	for _, path := range o.teachers {
-		t, err := checkpoint.OpenModel(path)
-		if err != nil {
-			return fmt.Errorf("teacher: %w", err)
-		}
-		defer t.Close()
-		w, err := checkpoint.ReadFrozen(t, t.Model, checkpoint.Auto)
-		if err != nil {
-			return fmt.Errorf("teacher %s: %w", t.Dir, err)
-		}
-		if err := distill.SameOutputs(t.Model.Info(), info); err != nil {
-			return fmt.Errorf("--teacher %s: %w", path, err)
-		}
-		warning, err := distill.SameTokens(distill.Tokens{Vocab: t.Model.Info().Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: info.Vocab, Tokenizer: model.Tokenizer})
-		if err != nil {
-			return fmt.Errorf("--teacher %s: %w", path, err)
-		}
-		if warning != "" {
-			fmt.Fprintln(s.err, "warning:", warning)
-		}
-		vocab, positions = min(vocab, t.Model.Info().Vocab), min(positions, t.Model.Info().Positions)
-		live := &teacher.Live{Model: t.Model, Weights: w, Arena: &arena}
-		defer live.Close()
-		compared = append(compared, objective.Weighted{Teacher: live, Share: 1})
-	}
-	if o.length == 0 {
-		o.length = positions
-	}
-	if o.length > positions {
-		return usagef("--sequence-length: have %d, the models have %d positions", o.length, positions)
-	}
-	var encoder data.Encoder
-	if model.Tokenizer != nil {
-		encoder = model.Tokenizer
-	}
-	load := data.LoadOptions{Vocab: vocab, Bytes: true, Limit: o.limit, WholeWords: o.words}
+	load := data.LoadOptions{Vocab: info.Vocab, Bytes: true, Limit: o.limit, WholeWords: o.words}
 	if err := distill.SetTask(&load, info); err != nil {
 		return fmt.Errorf("%s: %w", model.Dir, err)
 	}
@@ -213,14 +188,24 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		}
 		load.Classes.Names = o.labels
 	}
-	documents, err := data.Load(cmd.Context(), []data.File{o.file}, encoder, load)
-	if err != nil {
-		return err
+	positions := info.Positions
+	var compared []objective.Weighted
+	for _, path := range o.teachers {
+		t, live, wrong := openTeacher(s, path, model, &arena)
+		if wrong != nil {
+			return wrong
+		}
+		defer func() { err = errors.Join(err, live.Close(), t.Close()) }()
+		load.Vocab, positions = min(load.Vocab, t.Model.Info().Vocab), min(positions, t.Model.Info().Positions)
+		compared = append(compared, objective.Weighted{Teacher: live, Share: 1})
 	}
-	source, err := data.NewSource(documents, data.Options{
-		SequenceLength: o.length, Truncate: o.long == "truncate", Stride: o.stride, PrefixToken: o.prefix, Epochs: 1,
-		MaskProbability: o.masks, Seed: o.seed,
-	})
+	if o.length == 0 {
+		o.length = positions
+	}
+	if o.length > positions {
+		return usagef("--sequence-length: have %d, the models have %d positions", o.length, positions)
+	}
+	documents, source, err := o.load(ctx, s, model, load)
 	if err != nil {
 		return err
 	}
@@ -228,9 +213,9 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer func() { err = errors.Join(err, e.Close()) }()
 	progress := report.NewCounter(s.err, "rows", source.Len())
-	result, err := e.Run(cmd.Context(), source, max(1, evalTokens/min(o.length, longest(documents))), progress.Set)
+	result, err := e.Run(ctx, source, max(1, evalTokens/min(o.length, longest(documents))), progress.Set)
 	progress.Done()
 	if err != nil {
 		return err
@@ -244,6 +229,55 @@ func (o *evalOptions) run(cmd *cobra.Command, s streams) error {
 		return writeObject(s, result.JSON())
 	}
 	return printResult(s, result)
+}
+
+// openTeacher opens a teacher that a model can be compared with.
+func openTeacher(s streams, path string, model *checkpoint.Pretrained, arena *graph.Arena) (_ *checkpoint.Pretrained, _ *teacher.Live, err error) {
+	t, err := checkpoint.OpenModel(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("teacher: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	weights, err := checkpoint.ReadFrozen(t, t.Model, checkpoint.Auto)
+	if err != nil {
+		return nil, nil, fmt.Errorf("teacher %s: %w", t.Dir, err)
+	}
+	info, own := t.Model.Info(), model.Model.Info()
+	if err := distill.SameOutputs(info, own); err != nil {
+		return nil, nil, fmt.Errorf("--teacher %s: %w", path, err)
+	}
+	warning, err := distill.SameTokens(distill.Tokens{Vocab: info.Vocab, Tokenizer: t.Tokenizer}, distill.Tokens{Vocab: own.Vocab, Tokenizer: model.Tokenizer})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--teacher %s: %w", path, err)
+	}
+	if warning != "" {
+		fmt.Fprintln(s.err, "warning:", warning)
+	}
+	return t, &teacher.Live{Model: t.Model, Weights: weights, Arena: arena}, nil
+}
+
+// load reads the documents, and tells of those that are left out.
+func (o *evalOptions) load(ctx context.Context, s streams, model *checkpoint.Pretrained, load data.LoadOptions) (*data.Dataset, *data.Source, error) {
+	var encoder data.Encoder // a nil *Tokenizer in it would not be nil
+	if model.Tokenizer != nil {
+		encoder = model.Tokenizer
+	}
+	documents, err := data.Load(ctx, []data.File{o.file}, encoder, load)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, note := range documents.Notes() {
+		fmt.Fprintln(s.err, "note:", note)
+	}
+	source, err := data.NewSource(documents, data.Options{
+		SequenceLength: o.length, Truncate: o.long == "truncate", Stride: o.stride, PrefixToken: o.prefix, Epochs: 1,
+		MaskProbability: o.masks, Seed: o.seed,
+	})
+	return documents, source, err
 }
 
 // prepare does what every evaluation begins with.
