@@ -35,6 +35,9 @@ func parseChat(f *File, o object) (example, error) {
 	if err != nil {
 		return example{}, err
 	}
+	if err := checkTurns(chat.Messages); err != nil {
+		return example{}, err
+	}
 	text, said, err := f.template.Assistant(chat)
 	if err != nil {
 		return example{}, err
@@ -64,12 +67,19 @@ func (f *File) chat(o object) (c tokenizer.Chat, last bool, err error) {
 		c.Messages = o[f.name("messages")]
 	case has("conversations"):
 		var turns []message
-		if turns, err = shareGPT(o[f.name("conversations")]); err == nil {
-			c.Messages, err = json.Marshal(turns)
+		if turns, err = shareGPT(o[f.name("conversations")]); err != nil {
+			return c, false, fmt.Errorf("field %q: %w", f.name("conversations"), err)
 		}
-		if err != nil {
-			err = fmt.Errorf("field %q: %w", f.name("conversations"), err)
+		if has("system") && (len(turns) == 0 || turns[0].Role != "system") {
+			var system string
+			if system, err = parseField(o[f.name("system")], false); err != nil {
+				return c, false, fmt.Errorf("field %q: %w", f.name("system"), err)
+			}
+			if system != "" {
+				turns = append([]message{{Role: "system", Content: system}}, turns...)
+			}
 		}
+		c.Messages, err = json.Marshal(turns)
 	case has("instruction"):
 		var turns []message
 		if turns, err = f.instruction(o); err == nil {
@@ -84,10 +94,31 @@ func (f *File) chat(o object) (c tokenizer.Chat, last bool, err error) {
 	return c, last, err
 }
 
+// checkTurns finds messages that templates would write as nothing: without a role, or with nothing else.
+func checkTurns(raw json.RawMessage) error {
+	var messages []object
+	if json.Unmarshal(raw, &messages) != nil {
+		return nil // the template says what it wants
+	}
+	for i, m := range messages {
+		maps.DeleteFunc(m, func(_ string, v json.RawMessage) bool { return kind(v) == "null" })
+		switch {
+		case kind(m["role"]) != "a string":
+			return fmt.Errorf("message %d: want a field \"role\" with a string, have %s", i+1, kind(m["role"]))
+		case len(m) == 1:
+			return fmt.Errorf("message %d: %s says nothing: want a field \"content\"", i+1, m["role"])
+		}
+	}
+	return nil
+}
+
 // shareGPT reads turns that name their speaker in from and their text in value.
 func shareGPT(raw json.RawMessage) ([]message, error) {
 	roles := map[string]string{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-	var turns []struct{ From, Value string }
+	var turns []struct {
+		From  string
+		Value *string
+	}
 	if err := json.Unmarshal(raw, &turns); err != nil {
 		return nil, fmt.Errorf("want a list of objects with from and value: %w", err)
 	}
@@ -97,7 +128,10 @@ func shareGPT(raw json.RawMessage) ([]message, error) {
 		if !ok {
 			return nil, fmt.Errorf("turn %d is from %q, want human, gpt or system", i+1, t.From)
 		}
-		messages = append(messages, message{Role: role, Content: t.Value})
+		if t.Value == nil {
+			return nil, fmt.Errorf("turn %d has no value", i+1)
+		}
+		messages = append(messages, message{Role: role, Content: *t.Value})
 	}
 	return messages, nil
 }
