@@ -2,6 +2,8 @@ package data
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -158,6 +160,64 @@ func TestPublishedRationales(t *testing.T) {
 		d := load(t, fake{words: true}, LoadOptions{}, File{Path: dir + "/" + name + "_train.json", Format: "cot", Style: Multitask, Rationales: dir + "/llm", Fields: c.fields})
 		if kept := d.Len() - c.records; kept != c.kept {
 			t.Errorf("%s: have %d rationales of %d, want %d: %q", name, kept, c.records, c.kept, d.Notes())
+		}
+	}
+}
+
+// TestMultitaskBatches: in every batch that has both, the rationales weigh together λ times what the answers do.
+func TestMultitaskBatches(t *testing.T) {
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, `{"question":"%c","answer":"%s","rationale":"%s"}`+"\n", 'a'+i%26, strings.Repeat("x", 1+i%3), strings.Repeat("y ", 1+i%11))
+	}
+	const lambda = 0.5
+	d := load(t, fake{}, LoadOptions{}, File{Path: write(t, "q.jsonl", lines.String()), Format: "cot", Style: Multitask, RationaleWeight: lambda})
+	s, err := NewSource(d, Options{SequenceLength: 100, Epochs: 1, Shuffle: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, shares := 0, map[float64]bool{}
+	for {
+		b, err := s.Next(3)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answers, rationales float64
+		for i, label := range b.Labels {
+			switch {
+			case label == Ignore:
+			case strings.HasPrefix(whole(d, int(b.Documents[i])), "[rationale]"):
+				rationales += float64(b.Weights[i])
+				shares[float64(b.Weights[i])] = true
+			default:
+				answers += float64(b.Weights[i])
+			}
+		}
+		if answers == 0 || rationales == 0 {
+			continue
+		}
+		if both++; math.Abs(rationales-lambda*answers) > 1e-5 {
+			t.Errorf("answers have %v, rationales %v", answers, rationales)
+		}
+	}
+	if both < 10 || len(shares) < 5 {
+		t.Errorf("%d batches have both, with %d different weights", both, len(shares))
+	}
+}
+
+// TestCutAnswers: what a limit of tokens ended is not learnt to end there.
+func TestCutAnswers(t *testing.T) {
+	path := write(t, "a.jsonl", `{"prompt":"a","completion":" b","finish_reason":"length"}`+"\n"+`{"prompt":"a","completion":" c","finish_reason":"stop"}`)
+	for eos, want := range map[string]string{"auto": "a b", "true": "a b$", "false": "a b"} {
+		d := load(t, fake{}, LoadOptions{}, File{Path: path, KeepTruncated: true, AppendEOS: eos})
+		if have := whole(d, 0); have != want {
+			t.Errorf("append_eos %s: have %q, want %q", eos, have, want)
+		}
+		if have := whole(d, 1); (have == "a c$") != (eos != "false") {
+			t.Errorf("append_eos %s: have %q", eos, have)
 		}
 	}
 }

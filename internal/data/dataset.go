@@ -35,6 +35,7 @@ type Dataset struct {
 	classes []int32        // Classification
 	targets []float32      // of a regression; nil: there are classes
 
+	rationales  []bool // document i is a rationale of style multitask; nil: there are none
 	notes       []string
 	told        []*Told // by document; nil: nobody asked
 	fingerprint string
@@ -45,6 +46,8 @@ type origin struct {
 	path  string
 	first int  // its first document
 	raw   bool // token ids that are taken as they are: no start token is put in front
+
+	rationaleWeight float64 // of style multitask; 0: it is of none
 }
 
 // Len returns the number of documents.
@@ -131,6 +134,9 @@ func (d *Dataset) add(doc document) {
 	if d.begins != nil {
 		d.begins = append(d.begins, doc.begins...)
 	}
+	if doc.rationale || d.rationales != nil {
+		d.rationales = append(append(d.rationales, make([]bool, d.Len()-len(d.rationales))...), doc.rationale)
+	}
 	if doc.given || d.given != nil {
 		d.given = append(append(d.given, make([]bool, d.Len()-len(d.given))...), doc.given) // nil before the first one
 	}
@@ -162,6 +168,9 @@ func (d *Dataset) sum() string {
 	}
 	for _, w := range d.weights {
 		fmt.Fprintln(h, w)
+	}
+	if d.rationales != nil {
+		fmt.Fprintln(h, d.rationales)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -60,6 +60,7 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 // encoded apart, many tokenizers would put a space that nobody wrote in front of the completion. A token belongs to the completion if
 // it covers at least one of its bytes; so with every part of a text that alone is learned. (So end prompts without a space and begin completions with one, or the space, joined to the
 // completion's first word, is learned too.) An end token follows according to append_eos, unless the text already ends with it.
+// None follows where a limit of tokens ended the text, unless append_eos is true.
 // The end token is a Causal document's own; around others the tokenizer's tokens come with each piece.
 func encodeText(f *File, ex example, encoder Encoder, o LoadOptions) (document, error) {
 	e, err := encodeValid(ex.text, encoder)
@@ -78,10 +79,10 @@ func encodeText(f *File, ex example, encoder Encoder, o LoadOptions) (document, 
 	}
 	if f.AppendEOS != "false" && o.Task == Causal {
 		end := encoder.Suffix()
-		if ex.written {
+		if ex.written || ex.cut {
 			end = nil
 		}
-		if eos := encoder.EOS(); eos >= 0 && (f.AppendEOS == "true" || ex.pair) && !slices.Contains(end, eos) {
+		if eos := encoder.EOS(); eos >= 0 && (f.AppendEOS == "true" || ex.pair && !ex.cut) && !slices.Contains(end, eos) {
 			end = append(slices.Clip(end), eos)
 		}
 		if !hasSuffix(doc.ids, end) {

@@ -35,6 +35,7 @@ func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, erro
 				return example{}, err
 			}
 			ex, err := parse(f, o)
+			ex.cut = wasCut(o)
 			if err == nil && f.keepTold {
 				ex.told, err = told(raw, o)
 			}
@@ -49,11 +50,16 @@ func (f *File) object(raw []byte) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	var reason string
-	if !f.KeepTruncated && json.Unmarshal(o["finish_reason"], &reason) == nil && reason == "length" {
+	if !f.KeepTruncated && wasCut(o) {
 		return nil, skipped(`answers that a limit of tokens cut short (finish_reason "length"; keep_truncated: true takes them)`)
 	}
 	return o, nil
+}
+
+// wasCut tells whether a limit of tokens ended an answer.
+func wasCut(o object) bool {
+	var reason string
+	return json.Unmarshal(o["finish_reason"], &reason) == nil && reason == "length"
 }
 
 // splitJSON sends each value as it is written, with where it stands.

@@ -85,9 +85,8 @@ func Load(ctx context.Context, files []File, encoder Encoder, o LoadOptions) (*D
 // loading is a Dataset that grows.
 type loading struct {
 	*Dataset
-	files      []File
-	skipped    map[string]int // of the last file
-	rationales []int32        // documents of the last file that are rationales of style multitask
+	files   []File
+	skipped map[string]int // of the last file
 }
 
 // take adds what a job has made; done says that the limit is reached.
@@ -95,12 +94,9 @@ func (l *loading) take(j *job, limit int) (done bool, err error) {
 	d, f := l.Dataset, &l.files[j.file]
 	if j.file == len(d.files) {
 		l.finishFile()
-		d.files = append(d.files, origin{f.Path, d.Len(), f.bare()})
+		d.files = append(d.files, origin{path: f.Path, first: d.Len(), raw: f.bare(), rationaleWeight: f.RationaleWeight})
 	}
 	for i := range j.documents {
-		if j.documents[i].rationale {
-			l.rationales = append(l.rationales, int32(d.Len()))
-		}
 		d.add(j.documents[i])
 		if j.documents[i].told != nil || d.told != nil {
 			d.told = append(append(d.told, make([]*Told, d.Len()-1-len(d.told))...), j.documents[i].told)
@@ -146,27 +142,32 @@ func (l *loading) finishFile() {
 	for _, reason := range slices.Sorted(maps.Keys(l.skipped)) {
 		l.notes = append(l.notes, fmt.Sprintf("%s: left out: %d %s", f.Path, l.skipped[reason], reason))
 	}
-	if len(l.rationales) > 0 {
+	if f.RationaleWeight > 0 && l.rationales != nil {
 		l.balance(first, f.RationaleWeight)
 	}
-	l.skipped, l.rationales = nil, nil
+	l.skipped = nil
 }
 
 // balance weighs the tokens of rationales so that the weighted mean over all tokens from a document on is, but for a factor, the mean over the answers' tokens
-// plus weight times the mean over the rationales' (Hsieh et al. 2023): rationales are many times longer.
+// plus weight times the mean over the rationales'. It is for the batches that have no answers: the others are balanced for themselves.
 func (l *loading) balance(first int, weight float64) {
 	d := l.Dataset
 	any := func(int) bool { return true }
 	all, ofRationales := d.count(d.start[first], len(d.ids), any), 0
-	for _, i := range l.rationales {
-		ofRationales += d.count(d.start[i], d.start[i+1], any)
+	for i := first; i < d.Len(); i++ {
+		if d.rationales[i] {
+			ofRationales += d.count(d.start[i], d.start[i+1], any)
+		}
+	}
+	if ofRationales == 0 {
+		return
 	}
 	if d.weights == nil {
 		d.weights = slices.Repeat([]float32{1}, len(d.ids))
 	}
 	w := float32(weight * float64(all-ofRationales) / float64(ofRationales))
-	for _, i := range l.rationales {
-		for at := d.start[i]; at < d.start[i+1]; at++ {
+	for i := first; i < d.Len(); i++ {
+		for at := d.start[i]; at < d.start[i+1] && d.rationales[i]; at++ {
 			d.weights[at] = w
 		}
 	}

@@ -235,6 +235,7 @@ func (s *Source) Next(rows int) (*Batch, error) {
 			at += s.tokens(p)
 		}
 	}
+	s.data.balance(b)
 	return b, nil
 }
 

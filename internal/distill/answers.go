@@ -13,6 +13,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"kdistill/internal/checkpoint"
@@ -57,7 +58,7 @@ func CacheAnswers(ctx context.Context, c *config.Config, o Options) (_ *CacheRes
 		r.say("note: data.train: %s", note)
 	}
 	r.order = data.Options{SequenceLength: c.Data.SequenceLength, Truncate: c.Data.LongDocuments == "truncate"}
-	a := &answers{tokenizer: m.Tokenizer, vocab: info.Vocab, least: math.MaxInt, left: map[string]int{}}
+	a := &answers{tokenizer: m.Tokenizer, vocab: info.Vocab, left: map[string]int{}}
 	if err := r.listen(a); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func CacheAnswers(ctx context.Context, c *config.Config, o Options) (_ *CacheRes
 		return nil, errors.New("data.train: no answer is left: want log-probabilities (kdistill synth asks for them with synth.logprobs) of the tokens that the student's tokenizer makes")
 	}
 	h := signal.Header{
-		Version: signal.Version, Kind: signal.TopK, Count: min(int(c.Cache.TopK), a.least), Bits: c.Cache.Bits, Temperature: 1, Vocabulary: info.Vocab,
+		Version: signal.Version, Kind: signal.TopK, Count: min(int(c.Cache.TopK), a.told()), Bits: c.Cache.Bits, Temperature: 1, Vocabulary: info.Vocab,
 		Teacher:   signal.Teacher{Path: a.teacher, Type: told, Hash: hash(a.teacher), DType: "auto", Precision: c.Train.Precision, Task: string(model.Causal)},
 		Tokenizer: m.Tokenizer.Fingerprint(),
 	}
@@ -104,7 +105,7 @@ type answers struct {
 	ids       map[string]int32 // one more than the id, by the text that it adds behind others; -1: several do
 	texts     []string         // of each id
 	teacher   string
-	least     int // fewest likely tokens of a place
+	places    []int // by a number of likely tokens: the places that have so many
 	heard     []heardAnswer
 	lines     bytes.Buffer   // their records
 	left      map[string]int // how many were left out, by reason
@@ -183,7 +184,8 @@ func (a *answers) take(row *data.Batch, t *data.Told, all []int32) (reason strin
 				return "answers whose tokens the student's tokenizer cuts otherwise"
 			}
 			places := a.likeliest(label, t.Tokens[k])
-			a.least = min(a.least, len(places))
+			a.places = append(a.places, make([]int, max(0, len(places)+1-len(a.places)))...)
+			a.places[len(places)]++
 			h.rows = append(h.rows, places)
 		case label == a.tokenizer.EOS() || a.tokenizer.Special(label):
 			h.rows = append(h.rows, []likely{{label, 0}})
@@ -197,6 +199,21 @@ func (a *answers) take(row *data.Batch, t *data.Told, all []int32) (reason strin
 	a.heard = append(a.heard, h)
 	a.lines.Write(append(bytes.TrimSpace(t.Line), '\n'))
 	return ""
+}
+
+// told is how many likely tokens all but one place in a hundred have. In those few, ids with an even share of the rest take the others' places: one text that is
+// no token's should not cost every row its tail.
+func (a *answers) told() int {
+	all, fewer := 0, 0
+	for _, n := range a.places {
+		all += n
+	}
+	for k, n := range a.places {
+		if fewer += n; 100*fewer > all {
+			return k
+		}
+	}
+	return 1
 }
 
 // is says whether a told token is that id.
@@ -240,12 +257,20 @@ func (a *answers) learnTexts() {
 		}
 		text := s.Add(id)
 		a.texts = append(a.texts, text)
-		if _, known := a.ids[text]; known {
-			a.ids[text] = -1
-		} else if text != "" {
+		switch other, known := a.ids[text]; {
+		case text == "":
+		case !known || other > 0 && a.isByte(other-1) && !a.isByte(id):
 			a.ids[text] = id + 1 // 0: unknown
+		case !a.isByte(id): // SentencePiece's byte tokens stand for what no other token writes
+			a.ids[text] = -1
 		}
 	}
+}
+
+// isByte tells whether a token is one of SentencePiece's bytes, such as <0x0A>.
+func (a *answers) isByte(id int32) bool {
+	name, _ := a.tokenizer.Token(id)
+	return len(name) == len("<0x0A>") && strings.HasPrefix(name, "<0x") && name[5] == '>'
 }
 
 // write puts rows into a cache: the rest of a place is spread evenly over the ids that were not told.

@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,7 +128,14 @@ func (l *Local) answer(g generate.Result, logprobs bool) Answer {
 	if !logprobs {
 		return a
 	}
-	name := func(id int32) string { return l.model.Tokenizer.Decode([]int32{id}, false) }
+	before, _ := l.model.Tokenizer.Encode("a", false)
+	name := func(id int32) string { // what it writes behind another token: alone some lose their space
+		s := l.model.Tokenizer.NewStream(false)
+		for _, b := range before.IDs {
+			s.Add(b)
+		}
+		return cmp.Or(s.Add(id), l.model.Tokenizer.Decode([]int32{id}, false))
+	}
 	for i, id := range g.IDs {
 		t := Token{Token: name(id), ID: &id, Logprob: Logprob(g.Logprobs[i])}
 		for _, c := range g.Top[i] {
