@@ -2,8 +2,8 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -51,31 +51,31 @@ type Complete struct {
 	BestOf int `yaml:"best_of,omitempty" range:"[0,)"`
 }
 
-// Instruct is the style of that name.
+// Instruct is the style of that name. The tag forms names those that a key is for.
 type Instruct struct {
 	Form   string   `yaml:"form" oneof:"answers|chat|self_instruct|alpaca|topics"`
-	Count  int      `yaml:"count" range:"[1,)"` // new instructions
-	Shots  int      `yaml:"shots" range:"[1,)"`
-	ROUGE  float64  `yaml:"rouge" range:"(0,1]"`
-	Topics []string `yaml:"topics,omitempty,flow"`
-	Turns  int      `yaml:"turns" range:"[1,)"`
+	Count  int      `yaml:"count" range:"[1,)" resume:"free"` // new instructions
+	Shots  int      `yaml:"shots" range:"[1,)" forms:"self_instruct|alpaca|topics"`
+	ROUGE  float64  `yaml:"rouge" range:"(0,1]" forms:"self_instruct|alpaca|topics"`
+	Topics []string `yaml:"topics,omitempty,flow" forms:"topics"`
+	Turns  int      `yaml:"turns" range:"[1,)" resume:"free"`
 
-	Exclude []string `yaml:"exclude,flow"` // words that no new instruction has
+	Exclude []string `yaml:"exclude,flow" forms:"self_instruct|alpaca|topics"` // words that no new instruction has
 }
 
 // CoT is the style of that name.
 type CoT struct {
-	Answer      string `yaml:"answer" oneof:"number|choice|text"`
+	Answer      string `yaml:"answer" oneof:"number|choice|text" resume:"free"` // stored answers are judged anew
 	Shots       int    `yaml:"shots,omitempty" range:"[0,)"`
-	ShotsFrom   string `yaml:"shots_from,omitempty" path:"yes"`
-	Rationalize bool   `yaml:"rationalize"`
+	ShotsFrom   string `yaml:"shots_from,omitempty" path:"yes" resume:"free"` // prompts are compared
+	Rationalize bool   `yaml:"rationalize" resume:"free"`
 }
 
 // ICL is the style of that name.
 type ICL struct {
 	Form  string `yaml:"form" oneof:"meta|multitask"`
 	Shots int    `yaml:"shots" range:"[1,)"`
-	Count int    `yaml:"count" range:"[1,)"`
+	Count int    `yaml:"count" range:"[1,)" resume:"free"`
 }
 
 // Filter is one filter of answers; Values are the parameters that it alone takes.
@@ -119,14 +119,18 @@ func excluded() []string {
 	}
 }
 
-// Settings maps the keys of section synth and of the teacher that decide what answers say to their values, as text. A stored answer was given
-// under these; all other keys may change when a run goes on.
-func (c *Config) Settings() map[string]string {
-	all := map[string]string{}
-	leaves(reflect.ValueOf(c).Elem(), "", func(key string, v reflect.Value, tag reflect.StructTag) {
-		if strings.HasPrefix(key, "synth.") && tag.Get("resume") != "free" {
-			maps.Copy(all, scalars(key, v))
+// Settings maps the keys of section synth that decide what the style in use asks for to their values, as text: of a list or mapping one for each scalar in it, by
+// the scalar's key. A stored answer was given under these; all other keys may change when a run goes on.
+func (c *Config) Settings() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	leaves(reflect.ValueOf(&c.Synth).Elem(), "", func(key string, v reflect.Value, tag reflect.StructTag) {
+		style, _, ofStyle := strings.Cut(key, ".")
+		forms := tag.Get("forms")
+		if tag.Get("resume") == "free" || ofStyle && style != c.Synth.Style || forms != "" && !slices.Contains(strings.Split(forms, "|"), c.Synth.Instruct.Form) {
+			return
 		}
+		key = "synth." + key
+		all[key] = scalars(key, v)
 	})
 	return all
 }

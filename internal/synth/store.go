@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +30,17 @@ type header struct {
 	Format   string            `json:"format"`
 	Teacher  string            `json:"teacher"`
 	Input    string            `json:"input_sha256"`
-	Settings map[string]string `json:"settings"` // config.Settings
+	Settings map[string]string `json:"settings"` // by scalar
+	keys     []string          // of this run's: those that decide what is asked
+}
+
+// newHeader is that of a run.
+func newHeader(teacher, input string, settings map[string]map[string]string) header {
+	h := header{Teacher: teacher, Input: input, Settings: map[string]string{}, keys: sortedKeys(settings)}
+	for _, scalars := range settings {
+		maps.Copy(h.Settings, scalars)
+	}
+	return h
 }
 
 const storeFormat = "kdistill answers 1"
@@ -49,8 +60,8 @@ type record struct {
 // openStore opens or begins a file of answers. One that belongs to another run is an error, and left as it is. cut tells how many bytes of a torn
 // last line were taken away.
 func openStore(path string, h header) (s *store, cut int64, err error) {
-	s = &store{path: path, records: map[string][]record{}}
 	h.Format = storeFormat
+	s = &store{path: path, records: map[string][]record{}}
 	s.file, cut, err = journal.Open(path, journal.Run{
 		Header: h, Sync: true,
 		Same: func(line json.RawMessage) error {
@@ -88,18 +99,46 @@ func (h header) differs(want header) error {
 	if h.Input != want.Input {
 		changes = append(changes, "the input had another content")
 	}
-	all := map[string]string{}
-	maps.Copy(all, h.Settings)
-	maps.Copy(all, want.Settings)
-	for _, key := range sortedKeys(all) {
-		if was, is := h.Settings[key], want.Settings[key]; was != is {
-			changes = append(changes, fmt.Sprintf("%s was %q, is %q", key, was, is))
+	for _, key := range want.keys {
+		if was, is := h.of(key), want.of(key); !slices.Equal(was, is) {
+			changes = append(changes, fmt.Sprintf("%s was %s, is %s", key, said(was), said(is)))
 		}
 	}
 	if changes == nil {
 		return nil
 	}
 	return fmt.Errorf("holds answers of another run: %s", strings.Join(changes, "; "))
+}
+
+// of lists the scalars of a setting: of a list or mapping each behind what is left of its key.
+func (h header) of(key string) (all []string) {
+	var inner []string
+	for at := range h.Settings {
+		if rest, ok := strings.CutPrefix(at, key); ok && (rest == "" || rest[0] == '[' || rest[0] == '.') {
+			inner = append(inner, rest)
+		}
+	}
+	slices.SortFunc(inner, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }) // [2] before [10]
+	for _, rest := range inner {
+		value := fmt.Sprintf("%q", h.Settings[key+rest])
+		if rest != "" && rest[0] == '.' {
+			value = rest[1:] + ": " + value
+		}
+		all = append(all, value)
+	}
+	return all
+}
+
+// said is a setting in a sentence.
+func said(scalars []string) string {
+	const most = 4
+	switch n := len(scalars); {
+	case n == 0:
+		return "empty"
+	case n > most:
+		return fmt.Sprintf("%s, … (%d)", strings.Join(scalars[:most-1], ", "), n)
+	}
+	return strings.Join(scalars, ", ")
 }
 
 // note remembers a record that is in the file.

@@ -3,6 +3,7 @@ package synth
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -282,6 +283,19 @@ func TestNewInstructions(t *testing.T) {
 			if stored+len(again.asked) != len(s.asked) {
 				t.Errorf("%s: died at %d: %d stored, then asked %d, want %d in all", form, die, stored, len(again.asked), len(s.asked))
 			}
+		}
+	}
+	for _, form := range []string{"self_instruct", "alpaca", "topics"} { // a finished run that is to give more goes on, as one that wanted them at once
+		values := func(count int) string {
+			return fmt.Sprintf("style: instruct\ninstruct: {form: %s, count: %d, shots: 4, topics: [home]}", form, count)
+		}
+		whole, parts := t.TempDir(), t.TempDir()
+		once, first, second := &scripted{write: invent(form)}, &scripted{write: invent(form)}, &scripted{write: invent(form)}
+		_, _, err := play(t, whole, once, seedTasks, values(20))
+		_, _, one := play(t, parts, first, seedTasks, values(7))
+		_, _, two := play(t, parts, second, seedTasks, values(20))
+		if err := errors.Join(err, one, two); err != nil || read(t, filepath.Join(parts, "out.jsonl")) != read(t, filepath.Join(whole, "out.jsonl")) || len(first.asked)+len(second.asked) != len(once.asked) {
+			t.Errorf("%s: %v, asked %d and %d, want %d, or other bytes", form, err, len(first.asked), len(second.asked), len(once.asked))
 		}
 	}
 	rep, all, err := play(t, t.TempDir(), &scripted{write: func(Request, int) string { return "" }}, seedTasks, "style: instruct\ninstruct: {form: alpaca}")

@@ -68,7 +68,7 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	r.teacher = teacher
 	var cut int64
-	if r.store, cut, err = openStore(files.answers, header{Teacher: teacher.Identity(), Input: sum, Settings: c.Settings()}); err != nil {
+	if r.store, cut, err = openStore(files.answers, newHeader(teacher.Identity(), sum, c.Settings())); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.store.close()) }()
@@ -90,8 +90,13 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if errors.Is(ran, errBudget) {
 		ran = nil
 	}
-	if ran != nil && ctx.Err() == nil && r.store.answers > 0 {
-		ran = fmt.Errorf("%w\n%d answers are stored in %s: run the same command again to go on", ran, r.store.answers, files.answers)
+	if ran != nil && r.store.answers > 0 {
+		kept := fmt.Sprintf("%d answers are stored in %s: run the same command again to go on", r.store.answers, files.answers)
+		if ctx.Err() != nil { // an interrupt has no sentence of its own
+			r.screen.printf("%s", kept)
+		} else {
+			ran = fmt.Errorf("%w\n%s", ran, kept)
+		}
 	}
 	return rep, ran
 }

@@ -122,10 +122,14 @@ func TestResume(t *testing.T) {
 		s.script = append(s.script, func(http.ResponseWriter, *http.Request) { interrupt(); panic(http.ErrAbortHandler) })
 		dir := t.TempDir()
 		cfg := configured(t, dir, s.URL, prompts(n), values+"\nretries: 0")
-		if _, err := attempt(ctx, cfg, nil, newClock()); !errors.Is(err, context.Canceled) {
+		var told bytes.Buffer
+		if _, err := attempt(ctx, cfg, &told, newClock()); !errors.Is(err, context.Canceled) {
 			t.Fatalf("have %v, want an interrupt", err)
 		}
 		had := len(lines[record](t, filepath.Join(dir, "out.answers.jsonl"))) - 1
+		if want := fmt.Sprintf("\n%d answers are stored in %s: run the same command again to go on\n", 2*had, filepath.Join(dir, "out.answers.jsonl")); had > 0 && !strings.HasSuffix(told.String(), want) {
+			t.Errorf("have %q, want %q at the end", told.String(), want)
+		}
 		asked := s.count()
 		if _, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || s.count()-asked != n-had {
 			t.Errorf("interrupt after %d: %v, %d requests for the other %d", cut, err, s.count()-asked, n-had)
@@ -148,7 +152,10 @@ func TestAnotherRun(t *testing.T) {
 		"setting": {prompts(3), "style: complete\ntemperature: 0.6", `synth.temperature was "0.5", is "0.6"`},
 		"input":   {prompts(4), values, "the input had another content"},
 		"style":   {prompts(3), "style: nothing", "synth.style"},
-		"stop":    {prompts(3), values + "\nstop: [x]", `synth.stop[0] was "", is "x"`},
+		"stop":    {prompts(3), values + "\nstop: [x]", `synth.stop was empty, is "x"`},
+		"stops":   {prompts(3), values + "\nstop: [a, b, c, d, e]", `synth.stop was empty, is "a", "b", "c", … (5): give`},
+		"extra":   {prompts(3), values + "\nextra: {a: [1, 2], b: x}\nstop: [x]", `synth.extra was empty, is b: "x", a[0]: "1", a[1]: "2"; synth.stop`},
+		"words":   {prompts(3), values + "\ncomplete: {words: 1}", `synth.complete.words was "0", is "1"`},
 	} {
 		_, err := attempt(t.Context(), configured(t, dir, s.URL, c.input, c.values), nil, newClock())
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -388,17 +395,58 @@ func TestBeginning(t *testing.T) {
 	}
 }
 
-// TestSettings: what answers do not hang on may change.
+// TestSettings: what the answers of a style do not hang on may change.
 func TestSettings(t *testing.T) {
-	settings := (&config.Config{}).Settings()
-	for _, free := range []string{"synth.output", "synth.concurrency", "synth.budget_tokens", "synth.timeout", "synth.limit"} {
-		if _, ok := settings[free]; ok {
-			t.Errorf("%s may not change", free)
+	for style, c := range map[string]struct{ fixed, free string }{
+		"complete":               {"style seed temperature stop complete.words complete.best_of", "output concurrency budget_tokens timeout limit instruct.exclude instruct.form cot.shots icl.form"},
+		"instruct answers":       {"style max_tokens instruct.form", "instruct.exclude instruct.rouge instruct.shots instruct.topics instruct.turns complete.words"},
+		"instruct self_instruct": {"instruct.form instruct.exclude instruct.rouge instruct.shots", "instruct.count instruct.topics"},
+		"instruct topics":        {"instruct.form instruct.exclude instruct.topics", "instruct.count instruct.turns"},
+		"cot":                    {"cot.shots", "cot.answer cot.rationalize cot.shots_from icl.shots"},
+		"icl":                    {"icl.form icl.shots", "icl.count cot.shots"},
+	} {
+		cfg := config.Default()
+		cfg.Synth.Style, cfg.Synth.Instruct.Form, _ = strings.Cut(style, " ")
+		settings := cfg.Settings()
+		for list, want := range map[string]bool{c.fixed: true, c.free: false} {
+			for key := range strings.FieldsSeq(list) {
+				if _, ok := settings["synth."+key]; ok != want {
+					t.Errorf("%s: %s is compared: have %v, want %v", style, key, ok, want)
+				}
+			}
 		}
 	}
-	for _, fixed := range []string{"synth.style", "synth.seed", "synth.temperature", "synth.complete.words"} {
-		if _, ok := settings[fixed]; !ok {
-			t.Errorf("%s may change", fixed)
+}
+
+// TestOtherStyles: answers that were stored when other styles had other settings, or defaults, are those of this run.
+func TestOtherStyles(t *testing.T) {
+	s := newServer(t)
+	dir := t.TempDir()
+	cfg := configured(t, dir, s.URL, prompts(3), "style: complete\nstop: [x]")
+	if _, err := attempt(t.Context(), cfg, nil, newClock()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "out.answers.jsonl")
+	write(t, path, strings.Replace(read(t, path), `"settings":{`, `"settings":{"synth.instruct.exclude[0]":"image","synth.cot.shots":"3",`, 1))
+	if _, err := attempt(t.Context(), cfg, nil, newClock()); err != nil || s.count() != 3 {
+		t.Errorf("%v, %d requests", err, s.count())
+	}
+}
+
+// TestMore: a run that wants more of the same goes on, and asks for the rest.
+func TestMore(t *testing.T) {
+	seeds := `{"instruction": "Name a large city in the north."}` + "\n"
+	values := func(count int) string {
+		return fmt.Sprintf("style: instruct\nchat: true\ninstruct: {form: chat, turns: %d}", count)
+	}
+	s := newServer(t)
+	dir := t.TempDir()
+	for _, c := range [][2]int{{1, 1}, {3, 5}, {2, 5}} {
+		if _, err := attempt(t.Context(), configured(t, dir, s.URL, seeds, values(c[0])), nil, newClock()); err != nil || s.count() != c[1] {
+			t.Errorf("%d turns: %v, %d requests, want %d", c[0], err, s.count(), c[1])
+		}
+		if l := lines[Line](t, filepath.Join(dir, "out.jsonl"))[0]; len(l.Messages) != 2*c[0] {
+			t.Errorf("%d turns: have %d messages", c[0], len(l.Messages))
 		}
 	}
 }
