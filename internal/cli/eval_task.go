@@ -19,7 +19,7 @@ import (
 	"kdistill/internal/tokenizer"
 )
 
-const taskHelp = `With --task the model answers questions: JSON lines, or one JSON array, with a prompt (field prompt, question, or instruction with input) and what is right
+const taskHelp = `With --task the model answers questions: JSON lines, one JSON array, or a parquet file, with a prompt (field prompt, question, or instruction with input) and what is right
 (reference, gold, answer, answerKey, output, ...: a text or a list of them); for multiple choice also choices, and as reference the index from 0, the label, the
 letter or the text of the right one. Other names: --fields prompt=NAME,reference=NAME,choices=NAME. With --predictions nothing is asked: each line holds a
 prediction and its reference.

@@ -16,7 +16,7 @@ func init() {
 	register("chat", format{
 		text: true, causal: true, template: true, names: []string{"messages", "conversations", "instruction", "input", "output", "system", "prompt", "completion"},
 		read: func(f *File, src *os.File, emit func(record) error) error {
-			return readJSON(f, withoutBOM(src), parseChat, emit)
+			return readJSON(f, src, parseChat, emit)
 		},
 	})
 }
@@ -58,10 +58,7 @@ func parseChat(f *File, o object) (example, error) {
 // chat reads a record of any of the shapes that data sets have. last: only the last turn is to be learned.
 func (f *File) chat(o object) (c tokenizer.Chat, last bool, err error) {
 	c = tokenizer.Chat{Tools: o["tools"], Documents: o["documents"], Kwargs: o["chat_template_kwargs"]}
-	has := func(name string) bool {
-		raw, ok := o[f.name(name)]
-		return ok && kind(raw) != "null"
-	}
+	has := func(name string) bool { return o.has(f.name(name)) }
 	switch {
 	case has("messages"):
 		c.Messages = o[f.name("messages")]
@@ -140,15 +137,14 @@ func shareGPT(raw json.RawMessage) ([]message, error) {
 func (f *File) instruction(o object) ([]message, error) {
 	texts := map[string]string{}
 	for _, name := range []string{"instruction", "input", "output", "system"} {
-		raw, ok := o[f.name(name)]
-		if !ok && name != "output" || ok && kind(raw) == "null" {
+		if !o.has(f.name(name)) {
+			if name == "output" {
+				return nil, fmt.Errorf("instruction without %s", f.name(name))
+			}
 			continue
 		}
-		if !ok {
-			return nil, fmt.Errorf("instruction without %s", f.name(name))
-		}
 		var err error
-		if texts[name], err = parseField(raw, false); err != nil {
+		if texts[name], err = parseField(o[f.name(name)], false); err != nil {
 			return nil, fmt.Errorf("field %q: %w", f.name(name), err)
 		}
 	}
@@ -175,7 +171,7 @@ func (f *File) answered(o object) (json.RawMessage, error) {
 		var text string
 		var list []json.RawMessage
 		switch {
-		case json.Unmarshal(raw, &text) == nil:
+		case kind(raw) == "a string" && json.Unmarshal(raw, &text) == nil:
 			m, err := json.Marshal(message{Role: role, Content: text})
 			if err != nil {
 				return nil, err

@@ -36,7 +36,7 @@ func readCot(f *File, src *os.File, emit func(record) error) error {
 	}
 	made := map[string][]func(*File, problem) (example, error){LabelOnly: {labelled}, RationaleThenAnswer: {reasoned}, Multitask: {labelled, explained}}[f.Style]
 	records := 0
-	err = splitJSON(f, withoutBOM(src), func(unit string, number int, raw []byte) error {
+	err = splitJSON(f, src, func(unit string, number int, raw []byte) error {
 		rationale := ""
 		if records < len(written) {
 			rationale = written[records]
@@ -83,7 +83,7 @@ func (f *File) problem(o object) (p problem, err error) {
 	text := func(name string, needed bool, to *string) {
 		raw, ok := o[f.name(name)]
 		switch {
-		case err != nil || !ok && !needed || ok && !needed && kind(raw) == "null":
+		case err != nil || !needed && !o.has(f.name(name)):
 		case !ok:
 			err = fmt.Errorf("no field %q: fields: {%s: NAME} names another one", f.name(name), name)
 		default:
@@ -95,10 +95,8 @@ func (f *File) problem(o object) (p problem, err error) {
 	text("question", true, &p.question)
 	text("answer", true, &p.answer)
 	text("rationale", false, &p.rationale)
-	if raw, ok := o[f.name("choices")]; err == nil && ok && kind(raw) != "null" {
-		if json.Unmarshal(raw, &p.choices) != nil {
-			err = fmt.Errorf("field %q: want a list of strings, have %s", f.name("choices"), kind(raw))
-		}
+	if name := f.name("choices"); err == nil && o.has(name) && json.Unmarshal(o[name], &p.choices) != nil {
+		err = fmt.Errorf("field %q: want a list of strings, have %s", name, kind(o[name]))
 	}
 	if before, after, ok := strings.Cut(p.answer, "####"); ok && p.rationale == "" { // GSM8K
 		p.rationale, p.answer = before, after

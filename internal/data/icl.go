@@ -1,7 +1,6 @@
 package data
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,13 +32,13 @@ func readDemonstrated(f *File, src *os.File, emit func(record) error) error {
 		number int
 	}
 	var places []place
-	err := splitJSON(f, withoutBOM(src), func(unit string, number int, raw []byte) error {
+	err := splitJSON(f, src, func(unit string, number int, raw []byte) error {
 		i := len(d.raw)
 		d.raw, places = append(d.raw, raw), append(places, place{unit, number})
 		o, err := f.object(raw)
 		task := ""
-		if t, ok := o[f.name("task")]; ok && err == nil {
-			task, err = parseField(t, true)
+		if name := f.name("task"); err == nil && o.has(name) {
+			task, err = parseField(o[name], true)
 		}
 		d.tasks, d.skipped = append(d.tasks, task), append(d.skipped, err)
 		if err == nil {
@@ -122,7 +121,7 @@ func (f *File) shown(raw []byte) (prompt, completion string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if _, ok := o[f.name("prompt")]; !ok {
+	if !o.has(f.name("prompt")) {
 		p, err := f.problem(o)
 		return p.prompt(""), " " + p.answer, err
 	}
@@ -131,8 +130,8 @@ func (f *File) shown(raw []byte) (prompt, completion string, err error) {
 		if !ok {
 			return "", "", fmt.Errorf("no field %q: fields: {%s: NAME} names another one", f.name(name), name)
 		}
-		if json.Unmarshal(value, to) != nil {
-			return "", "", fmt.Errorf("field %q: want a string, have %s", f.name(name), kind(value))
+		if *to, err = parseField(value, false); err != nil {
+			return "", "", fmt.Errorf("field %q: %w", f.name(name), err)
 		}
 	}
 	return prompt, completion, nil

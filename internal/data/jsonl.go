@@ -15,20 +15,26 @@ import (
 )
 
 func init() {
-	register("jsonl", format{
-		extensions: []string{".jsonl", ".ndjson", ".json"}, text: true, fields: true,
-		read: func(f *File, src *os.File, emit func(record) error) error {
-			return readJSON(f, withoutBOM(src), parseFields, emit)
-		},
-	})
+	register("jsonl", format{extensions: []string{".jsonl", ".ndjson", ".json"}, text: true, fields: true, read: readFields})
+}
+
+// readFields emits records of named fields.
+func readFields(f *File, src *os.File, emit func(record) error) error {
+	return readJSON(f, src, parseFields, emit)
 }
 
 // object is a JSON object whose values are still undecoded; its keys are matched exactly.
 type object map[string]json.RawMessage
 
-// readJSON emits the objects of JSON lines (of any length), or of one JSON array.
-func readJSON(f *File, r *bufio.Reader, parse func(*File, object) (example, error), emit func(record) error) error {
-	return splitJSON(f, r, func(unit string, number int, raw []byte) error {
+// has tells whether a field is there and not null, which a parquet file has where a record has no such field.
+func (o object) has(name string) bool {
+	raw, ok := o[name]
+	return ok && kind(raw) != "null"
+}
+
+// readJSON emits the objects that splitJSON finds.
+func readJSON(f *File, src *os.File, parse func(*File, object) (example, error), emit func(record) error) error {
+	return splitJSON(f, src, func(unit string, number int, raw []byte) error {
 		return emit(record{f, unit, number, func() (example, error) {
 			o, err := f.object(raw)
 			if err != nil {
@@ -62,8 +68,12 @@ func wasCut(o object) bool {
 	return json.Unmarshal(o["finish_reason"], &reason) == nil && reason == "length"
 }
 
-// splitJSON sends each value as it is written, with where it stands.
-func splitJSON(f *File, r *bufio.Reader, send func(unit string, number int, raw []byte) error) error {
+// splitJSON sends each value of JSON lines (of any length) or of one JSON array as it is written, or each row of a parquet file as an object, with where it stands.
+func splitJSON(f *File, src *os.File, send func(unit string, number int, raw []byte) error) error {
+	if isParquet(src) {
+		return splitParquet(f, src, send)
+	}
+	r := withoutBOM(src)
 	line, first, err := firstByte(r)
 	if err != nil {
 		return err
@@ -147,7 +157,7 @@ func decodeObject(raw []byte) (object, error) {
 }
 
 func parseFields(f *File, o object) (example, error) {
-	if f.pairs && f.task == Causal && o[f.Field] == nil && o["prompt"] != nil && o["completion"] != nil {
+	if f.pairs && f.task == Causal && !o.has(f.Field) && o.has("prompt") && o.has("completion") {
 		f = &File{PromptField: "prompt", CompletionField: "completion", MaskPrompt: true}
 	}
 	var values []string

@@ -95,7 +95,7 @@ func TestParquet(t *testing.T) {
 		want string
 	}{
 		{File{PromptField: "question", CompletionField: "answer"}, `row 201: field "question": want a string, have null`},
-		{File{Field: "n"}, `field "n": want strings`},
+		{File{Field: "n"}, `row 1: field "n": want a string, have a number`},
 		{File{Field: "body"}, `no field "body": set field to one of answer, n, question, text`},
 	} {
 		test.f.Path = path

@@ -12,7 +12,7 @@ type Object struct {
 	Fields map[string]json.RawMessage
 }
 
-// Objects reads a file of JSON lines, or of one JSON array, whose values must be objects.
+// Objects reads a file of JSON lines, or of one JSON array, whose values must be objects, or a parquet file's rows.
 func Objects(path string) (all []Object, err error) {
 	src, err := os.Open(path)
 	if err != nil {
@@ -20,7 +20,7 @@ func Objects(path string) (all []Object, err error) {
 	}
 	defer src.Close()
 	f := &File{Path: path}
-	err = splitJSON(f, withoutBOM(src), func(unit string, number int, raw []byte) error {
+	err = splitJSON(f, src, func(unit string, number int, raw []byte) error {
 		place := record{file: f, unit: unit, number: number}.String()
 		o, err := decodeObject(raw)
 		if err != nil {

@@ -1,20 +1,31 @@
 package data
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/big"
 	"os"
+	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
 )
 
 func init() {
-	register("parquet", format{extensions: []string{".parquet"}, text: true, fields: true, read: readParquet})
+	register("parquet", format{extensions: []string{".parquet"}, text: true, fields: true, read: readFields})
 }
 
-// readParquet emits the rows of the columns that f.fields() names: strings, and labels of any kind. The library panics on some damaged files; that becomes an error.
-func readParquet(f *File, src *os.File, emit func(record) error) (err error) {
+// isParquet tells whether a file begins as a parquet file does.
+func isParquet(src *os.File) bool {
+	magic := make([]byte, 4)
+	n, err := src.ReadAt(magic, 0)
+	return n == 4 && (err == nil || err == io.EOF) && string(magic) == "PAR1"
+}
+
+// splitParquet sends the rows of a parquet file as JSON objects, lists and groups of columns as JSON's. The library panics on some damaged files; that becomes an error.
+func splitParquet(f *File, src *os.File, send func(unit string, number int, raw []byte) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%s: damaged parquet file: %v", f.Path, r)
@@ -28,82 +39,70 @@ func readParquet(f *File, src *os.File, emit func(record) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: not a parquet file, or a damaged one: %w", f.Path, err)
 	}
-	var columns []int
-	for _, name := range f.fields() {
-		column, err := leafColumn(f, file.Schema(), name)
-		if err != nil {
-			return err
-		}
-		columns = append(columns, column)
-	}
-	row := 0
+	number := 0
 	for _, group := range file.RowGroups() {
-		if row, err = readRowGroup(f, group, columns, row, emit); err != nil {
+		if number, err = splitRows(f, file.Schema(), group.Rows(), number, send); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// leafColumn returns the index of a top-level column of strings, or of labels.
-func leafColumn(f *File, schema *parquet.Schema, name string) (int, error) {
-	leaf, ok := schema.Lookup(name)
-	if !ok {
-		var have []string
-		for _, path := range schema.Columns() {
-			if len(path) == 1 {
-				have = append(have, path[0])
-			}
-		}
-		return 0, fmt.Errorf("%s: %w", f.Path, missingField(f, name, have))
-	}
-	text := leaf.Node.Type().Kind() == parquet.ByteArray
-	if leaf.MaxRepetitionLevel > 0 || !text && name != f.LabelField {
-		return 0, fmt.Errorf("%s: field %q: want strings, have %s", f.Path, name, leaf.Node)
-	}
-	return leaf.ColumnIndex, nil
-}
-
-// readRowGroup reads the columns side by side and returns the number of rows read so far in the file.
-func readRowGroup(f *File, group parquet.RowGroup, columns []int, row int, emit func(record) error) (int, error) {
-	chunks := group.ColumnChunks()
-	readers := make([]parquet.ColumnChunkValueReader, len(columns))
-	for i, column := range columns {
-		readers[i] = parquet.NewColumnChunkValueReader(chunks[column])
-		defer readers[i].Close()
-	}
-	cell := make([]parquet.Value, 1)
-	for range group.NumRows() {
-		row++
-		values := make([]string, len(columns))
-		var null error
-		for i, r := range readers {
-			if err := readValue(r, cell); err != nil {
-				return row, fmt.Errorf("%s: row %d: %w", f.Path, row, err)
-			}
-			if cell[0].IsNull() {
-				null = fmt.Errorf("field %q: want a string, have null", f.fields()[i])
-			}
-			values[i] = cell[0].String()
-		}
-		parse := func() (example, error) { return f.compose(values), null }
-		if err := emit(record{f, "row", row, parse}); err != nil {
-			return row, err
-		}
-	}
-	return row, nil
-}
-
-func readValue(r parquet.ValueReader, cell []parquet.Value) error {
+// splitRows sends the rows of a group and returns the number of rows so far in the file.
+func splitRows(f *File, schema *parquet.Schema, rows parquet.Rows, number int, send func(unit string, number int, raw []byte) error) (int, error) {
+	defer rows.Close()
+	some := make([]parquet.Row, 64)
 	for {
-		n, err := r.ReadValues(cell)
+		n, end := rows.ReadRows(some)
+		for _, row := range some[:n] {
+			number++
+			values := map[string]any{}
+			err := schema.Reconstruct(&values, row)
+			var raw []byte
+			if err == nil {
+				raw, err = json.Marshal(forJSON(values))
+			}
+			if err != nil {
+				return number, fmt.Errorf("%s: row %d: %w", f.Path, number, err)
+			}
+			if err := send("row", number, raw); err != nil {
+				return number, err
+			}
+		}
 		switch {
-		case n == 1:
-			return nil
-		case errors.Is(err, io.EOF):
-			return io.ErrUnexpectedEOF
-		case err != nil:
-			return err
+		case errors.Is(end, io.EOF):
+			return number, nil
+		case end != nil:
+			return number, fmt.Errorf("%s: row %d: %w", f.Path, number+1, end)
 		}
 	}
+}
+
+// forJSON makes JSON's values of a column's: what JSON cannot hold (bytes that are no text, NaN) is null there.
+func forJSON(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = forJSON(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = forJSON(v[i])
+		}
+	case []byte:
+		return forJSON(string(v))
+	case string:
+		if !utf8.ValidString(v) {
+			return nil
+		}
+	case float32:
+		return forJSON(float64(v))
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil
+		}
+	case *big.Float:
+		return json.Number(v.Text('f', -1))
+	}
+	return v
 }

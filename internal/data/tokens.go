@@ -14,7 +14,7 @@ import (
 func init() {
 	register("tokens", format{
 		read: func(f *File, src *os.File, emit func(record) error) error {
-			return readJSON(f, withoutBOM(src), parseTokens, emit)
+			return readJSON(f, src, parseTokens, emit)
 		},
 	})
 }
@@ -33,11 +33,10 @@ func parseTokens(f *File, o object) (example, error) {
 		return example{}, fmt.Errorf("input_ids%w", err)
 	}
 	optional := func(name string) ([]int32, error) {
-		raw, ok := o[name]
-		if !ok || kind(raw) == "null" {
+		if !o.has(name) {
 			return nil, nil
 		}
-		list, err := parseIntegers(raw)
+		list, err := parseIntegers(o[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s%w", name, err)
 		}

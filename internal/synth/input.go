@@ -21,7 +21,7 @@ type example struct {
 	names map[string]string // the style's names to the record's
 }
 
-// readInput reads the records of files, JSON lines or one JSON array each, and returns the SHA-256 of all their bytes. limit 0: all records.
+// readInput reads the records of files, of JSON lines, one JSON array or parquet each, and returns the SHA-256 of all their bytes. limit 0: all records.
 func readInput(paths []string, names map[string]string, limit int) (all []example, sum string, err error) {
 	h := sha256.New()
 	for _, path := range paths {
