@@ -109,9 +109,12 @@ func (r *run) bootstrap(ctx context.Context, seeds []task) error {
 			if a == nil {
 				continue
 			}
-			tasks := wholeTasks(*a, o.Form)
-			if len(tasks) == 0 {
+			tasks, cut := wholeTasks(*a, o.Form)
+			switch {
+			case len(tasks) == 0:
 				r.drop(place{number, 0}, noTask(*a), r.line(r.config.Instruct.Form, *a))
+			case cut != nil:
+				r.drop(place{number + len(tasks), 0}, "cut by max_tokens", r.taskLine(*cut, *a, cut.output))
 			}
 			for _, t := range tasks {
 				number++
@@ -217,13 +220,13 @@ var (
 	fieldOf  = regexp.MustCompile(`(?m)^\s*(Instruction|Input|Output):`)
 )
 
-// wholeTasks are the tasks of a reply without one that the limit has cut.
-func wholeTasks(a reply, form string) []task {
+// wholeTasks are the tasks of a reply, without the one that the limit has cut (nil: there is none).
+func wholeTasks(a reply, form string) (whole []task, cut *task) {
 	all := parseTasks(a.Text, form)
-	if a.FinishReason == FinishLength && len(all) > 0 {
-		all = all[:len(all)-1]
+	if n := len(all); a.FinishReason == FinishLength && n > 0 {
+		return all[:n-1], &all[n-1]
 	}
-	return all
+	return all, nil
 }
 
 // noTask says why a reply has no whole task.

@@ -38,7 +38,11 @@ func (s *scripted) Answers(ctx context.Context, r Request) (all []Answer, u *Usa
 		return nil, nil, context.DeadlineExceeded
 	}
 	for i := range r.N {
-		all = append(all, Answer{Text: s.write(r, i), FinishReason: FinishStop})
+		a := Answer{Text: s.write(r, i), FinishReason: FinishStop}
+		if strings.HasSuffix(a.Text, "…") {
+			a.FinishReason = FinishLength
+		}
+		all = append(all, a)
 	}
 	return all, &Usage{PromptTokens: 1, CompletionTokens: r.N}, nil
 }
@@ -302,6 +306,16 @@ func TestNewInstructions(t *testing.T) {
 	if err != nil || len(all) != 0 || rep.Requests != idleRounds*roundRequests {
 		t.Errorf("a teacher without ideas: %+v, %v", rep, err)
 	}
+	ideas := invent("topics")
+	rep, all, err = play(t, t.TempDir(), &scripted{write: func(r Request, i int) string {
+		if strings.Contains(r.text(), "More of them") {
+			return ideas(r, i) + "- Say why it is half a sente…"
+		}
+		return " An answer."
+	}}, seedTasks, "style: instruct\ninstruct: {form: topics, count: 3, topics: [home]}")
+	if have := removed(rep); err != nil || len(all) != 3 || have["cut by max_tokens"] != roundRequests {
+		t.Errorf("cut at the end: %v, %v", have, err)
+	}
 	for form, why := range map[string]string{"alpaca": "20 rounds in a row brought no new instruction", "self_instruct": "the others were removed or have no answer"} {
 		fruitless(t, form, why)
 	}
@@ -352,12 +366,12 @@ func TestParseTasks(t *testing.T) {
 		"no task found": {Text: "Input: 1\nOutput: 2", FinishReason: FinishStop},
 		"cut by max_tokens before a task was whole": {Text: " Say", FinishReason: FinishLength},
 	} {
-		if tasks := wholeTasks(reply{Answer: a}, "alpaca"); len(tasks) > 0 || noTask(reply{Answer: a}) != want {
+		if tasks, _ := wholeTasks(reply{Answer: a}, "alpaca"); len(tasks) > 0 || noTask(reply{Answer: a}) != want {
 			t.Errorf("%+v: have %v, %s, want %s", a, tasks, noTask(reply{Answer: a}), want)
 		}
 	}
 	cut := reply{Answer: Answer{Text: " a b c\nTask 9: half a sen", FinishReason: FinishLength}}
-	if have := wholeTasks(cut, "self_instruct"); len(have) != 1 {
+	if have, _ := wholeTasks(cut, "self_instruct"); len(have) != 1 {
 		t.Errorf("have %v", have)
 	}
 }

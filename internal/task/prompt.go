@@ -78,7 +78,7 @@ func (p *Prompts) question(r *Record, listed bool) (text string, err error) {
 		case name == "choices" && r.Choices != nil:
 			return strings.Join(lettered(r.Choices), "\n")
 		case name == "cot":
-			return data.Question(r.fields["prompt"], r.Choices)
+			return data.Question(strings.TrimSpace(r.fields["prompt"]), r.Choices)
 		}
 		value, ok := r.fields[name]
 		if !ok {
