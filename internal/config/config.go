@@ -133,7 +133,7 @@ type Loss struct {
 
 	Layers        LayerMap     `yaml:"layers,omitempty,flow"`
 	Layer         TeacherLayer `yaml:"layer,omitempty"`
-	Tokens        string       `yaml:"tokens,omitempty" oneof:"all|first"`
+	Tokens        string       `yaml:"tokens,omitempty" oneof:"all|first|mean"`
 	Normalize     bool         `yaml:"normalize,omitempty"`
 	Projection    Projection   `yaml:"projection,omitempty"`
 	Compare       string       `yaml:"compare,omitempty" oneof:"probabilities|scores"`

@@ -200,7 +200,7 @@ func (r *run) summary(step int, v stepValues, batch *data.Batch, norm, lr float6
 // counted is the number of positions that a term counts.
 func counted(b *data.Batch, t *graph.Term) int {
 	switch {
-	case t.First:
+	case t.Tokens != graph.AllTokens:
 		return b.Firsts()
 	case t.Attended:
 		return b.Attended()

@@ -126,7 +126,7 @@ func (g goldenFeature) check(t *testing.T, batch *data.Batch) (name string) {
 	if err := to.project(projections, 1); err != nil {
 		t.Fatal(err)
 	}
-	term := &graph.Term{Loss: l, Attended: true, First: asked.Tokens == "first"}
+	term := &graph.Term{Loss: l, Attended: true, Tokens: tokens[asked.Tokens]}
 	term.Scale = 1 / float64(counted(batch, term))
 	arena := &graph.Arena{}
 	live := &teacher.Live{Model: from.Model, Weights: weights, Arena: arena}

@@ -41,12 +41,15 @@ func (r *run) makeStages() error {
 			if err != nil {
 				return s.wrong(err)
 			}
-			s.terms = append(s.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, First: t.Tokens == "first", Teacher: teacher})
+			s.terms = append(s.terms, &graph.Term{Loss: l, Attended: t.Positions == "attended" || l.Rows != loss.Logits, Tokens: tokens[t.Tokens], Teacher: teacher})
 		}
 		r.stages = append(r.stages, s)
 	}
 	return nil
 }
+
+// tokens are the settings of a loss on hidden states by their names; not given: all.
+var tokens = map[string]graph.Tokens{"first": graph.FirstToken, "mean": graph.MeanOfTokens}
 
 // choices are a loss's settings that are words.
 func choices(t config.Loss) map[string]string {

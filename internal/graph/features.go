@@ -28,7 +28,7 @@ func featureLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 
 // counts reports whether a term on features counts a position.
 func (t *Term) counts(attended, position int32) bool {
-	return attended != 0 && (!t.First || position == 0)
+	return attended != 0 && (t.Tokens == AllTokens || position == 0)
 }
 
 // hiddenLoss is the sum over positions of a row function on hidden states.
@@ -37,6 +37,10 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 	if have := width(f.Teacher); have != d {
 		g.Fail(fmt.Errorf("loss %s: the student's hidden state has width %d, the teacher's %d", term.Loss.Name, d, have))
 		return nil
+	}
+	student, teacher := f.Student, f.Teacher
+	if term.Tokens == MeanOfTokens {
+		student, teacher = documentMeans[F](g, student), documentMeans[F](g, teacher)
 	}
 	f.values = make([]float64, n)
 	h := &hiddenRows[F]{term: term, values: f.values, d: d}
@@ -50,12 +54,12 @@ func hiddenLoss[F kernel.Float](g *Graph, l *Losses, f *Feature) *Node {
 		},
 		back: func(in gorgonia.Nodes, _, dout *Node) (gorgonia.Nodes, error) {
 			dx := g.apply(&op{
-				name: "loss on hidden states backward", shape: f.Student.Shape(), inPlace: -1,
+				name: "loss on hidden states backward", shape: student.Shape(), inPlace: -1,
 				run: func(out gorgonia.Value, in []gorgonia.Value) { h.run(floats[F](out), in) },
 			}, in[0], in[1], in[2], in[3])
 			return gorgonia.Nodes{dx, nil, nil, nil}, g.err
 		},
-	}, f.Student, f.Teacher, g.Inputs.Attended, g.Inputs.Positions)
+	}, student, teacher, g.Inputs.Attended, g.Inputs.Positions)
 }
 
 // hiddenRows hands rows of hidden states to the row function.

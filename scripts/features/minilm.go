@@ -73,6 +73,7 @@ var minilm = study{
 		}
 		var arms []arm
 		for _, a := range []struct{ name, loss string }{
+			{"the embedding alone", "[{name: hidden_cosine, layer: last, tokens: mean}]"},
 			{"the last hidden states alone", "[{name: hidden_mse, layer: last}]"},
 			{"hidden states and relations", "[{name: hidden_mse, layers: [embedding, uniform]}, {name: relation_kl, relations: [qq, kk, vv], layer: last}]"},
 		} {

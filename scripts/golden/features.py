@@ -4,7 +4,7 @@
 
 What the runs of golden/distill do not hold: scores before the softmax, KL of attention, heads that are averaged or mapped, grouped heads, norms of queries
 and keys, first tokens, normalised and projected hidden states, encoders. Models are tiny, with seeded random weights; the decoders' teacher is
-golden/distill/teacher. Everything is computed in float64. A loss is divided by the number of positions that count: of real tokens, or of first ones.
+golden/distill/teacher. Everything is computed in float64. A loss is divided by the number of positions that count: of real tokens, or of documents.
 """
 
 import json
@@ -132,9 +132,12 @@ def relation(s, t, see, relations, heads):
     return sum(kl(scores(t, *r), scores(s, *r), see).mean(1) for r in relations)
 
 
-def hidden(s, t, name, projection=None, normalize=False):
+def hidden(s, t, mask, name, projection=None, normalize=False, tokens="all"):
     if projection is not None:
         s = s @ projection.T
+    if tokens == "mean":
+        mean = lambda x: ((x * mask[..., None]).sum(1) / mask.sum(1)[:, None])[:, None].expand_as(x)
+        s, t = mean(s), mean(t)
     if name == "hidden_cosine":
         return 1 - F.cosine_similarity(s, t, dim=-1)
     if normalize:
@@ -155,6 +158,9 @@ CASES = [  # the loss as kdistill's configuration has it
     {"name": "hidden_mse", "layers": [[0, 0], [2, 4]], "tokens": "first"},
     {"name": "hidden_mse", "layers": [[1, 2], [2, 4]], "normalize": True},
     {"name": "hidden_cosine", "layers": [[1, 2], [2, 4]]},
+    {"name": "hidden_mse", "layers": [[1, 2], [2, 4]], "tokens": "mean"},
+    {"name": "hidden_mse", "layers": [[2, 4]], "tokens": "mean", "normalize": True},
+    {"name": "hidden_cosine", "layers": [[0, 0], [2, 4]], "tokens": "mean"},
 ]
 
 
@@ -164,13 +170,13 @@ def evaluate(case, student, teacher, projections, ids, mask, causal):
     total = 0
     for i, (a, b) in enumerate(case["layers"]):
         if case["name"].startswith("hidden"):
-            value = hidden(s["hidden"][a], t["hidden"][b].detach(), case["name"], projections[i], case.get("normalize", False))
+            value = hidden(s["hidden"][a], t["hidden"][b].detach(), mask, case["name"], projections[i], case.get("normalize", False), case.get("tokens"))
         elif case["name"] == "relation_kl":
             value = relation(s["projections"][a - 1], {k: v.detach() for k, v in t["projections"][b - 1].items()}, see, case["relations"], case["relation_heads"])
         else:
             value = attention(s["scores"][a - 1], t["scores"][b - 1].detach(), see, case["name"], case.get("compare", "probabilities"), case.get("heads"))
         counts = mask.bool()
-        if case.get("tokens") == "first":
+        if case.get("tokens") in ("first", "mean"):
             counts = counts & (mask.cumsum(1) == 1)
         total = total + value[counts].sum() / counts.sum()
     return total
