@@ -30,16 +30,31 @@ func multiplyFrom[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda 
 
 // gemm is kernel.Gemm in the graph's precision. A graph of float64 has no other.
 func gemm[F kernel.Float, S kernel.Storage](g *Graph, transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
-	single, ok := any(a).([]float32)
-	if !g.BF16 || !ok {
+	if !rounds[F](g) {
 		kernel.Gemm(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc)
 		return
 	}
-	out := any(c).([]float32)
+	single, out := any(a).([]float32), any(c).([]float32)
 	switch b := any(b).(type) {
 	case []float32:
 		kernel.GemmBF16(transA, transB, m, n, k, single, lda, b, ldb, accumulate, out, ldc)
 	case []uint16:
 		kernel.GemmBF16(transA, transB, m, n, k, single, lda, b, ldb, accumulate, out, ldc)
 	}
+}
+
+// rounds reports whether products round their operands.
+func rounds[F kernel.Float](g *Graph) bool {
+	var zero F
+	_, single := any(zero).(float32)
+	return g.BF16 && single
+}
+
+// gemmRounded is gemm of a whose rows, as they are stored, roundRow has made.
+func gemmRounded[F kernel.Float](transA, transB bool, m, n, k int, a []F, lda int, b []F, ldb int, accumulate bool, c []F, ldc int) {
+	kernel.GemmRounded(transA, transB, m, n, k, any(a).([]float32), lda, any(b).([]float32), ldb, accumulate, any(c).([]float32), ldc)
+}
+
+func roundRow[F kernel.Float](dst, src []F) {
+	kernel.RoundRow(any(dst).([]float32), any(src).([]float32))
 }

@@ -159,10 +159,20 @@ func (p *projection[F]) finish(z []F, from int, in []gorgonia.Value) {
 	}
 }
 
-// backward takes the gradient dz [m, to-from] of products: it sets dh to dz · W, or adds that, and adds dzᵀ · h and the sum of dz's rows to
-// the gradients of weight and bias.
+// roundsGradient reports whether the rows of dz are to be rounded before backward, whose products both read them: the bias takes them as they are.
+func (p *projection[F]) roundsGradient() bool { return rounds[F](p.g) && p.db == nil }
+
+// backward takes the gradient dz [m, to-from] of products, its rows by roundRow with roundsGradient: it sets dh to dz · W, or adds that, and adds
+// dzᵀ · h and the sum of dz's rows to the gradients of weight and bias.
 func (p *projection[F]) backward(dh, dz, h []F, m, from, to int, accumulate bool) {
 	n := to - from
+	if p.roundsGradient() { // the weight is trained, and so in float32
+		gemmRounded(false, false, m, p.width, n, dz, n, floats[F](p.matrix.Value)[from*p.width:], p.width, accumulate, dh, p.width)
+		if dw := gradient[F](p.dw); dw != nil {
+			gemmRounded(true, false, n, p.width, m, dz, n, h, p.width, true, dw[from*p.width:], p.width)
+		}
+		return
+	}
 	multiplyFrom(p.g, false, m, p.width, n, dz, n, p.matrix, from, accumulate, dh, p.width)
 	if dw := gradient[F](p.dw); dw != nil {
 		gemm(p.g, true, false, n, p.width, m, dz, n, h, p.width, true, dw[from*p.width:], p.width)

@@ -272,14 +272,17 @@ func (c *chunks[F]) weigh(dz []F, position int32) {
 
 // inPlace puts the gradient of products in the place of their logits z; gradient writes that of the logits, over them where it can.
 func (c *chunks[F]) inPlace(z []F, gradient func(dz []F)) {
-	if c.student.softcap == 0 {
+	if s := c.student; s.softcap == 0 {
 		gradient(z)
-		return
+	} else {
+		dz := kernel.Borrow[F](len(z)) // the way back needs the logits
+		gradient(dz)
+		kernel.SoftcapBackward(z, dz, z, s.softcap)
+		kernel.GiveBack(dz)
 	}
-	dz := kernel.Borrow[F](len(z)) // the way back needs the logits
-	gradient(dz)
-	kernel.SoftcapBackward(z, dz, z, c.student.softcap)
-	kernel.GiveBack(dz)
+	if c.student.roundsGradient() {
+		roundRow(z, z)
+	}
 }
 
 // target evaluates the terms with a target at a position and returns their gradient, which is to be given back; nil: none.

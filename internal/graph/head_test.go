@@ -242,6 +242,36 @@ func TestHeadFloat32(t *testing.T) {
 	}
 }
 
+// TestHeadRounds: in bfloat16 the gradient of logits, which two products read, is rounded once, unless a bias needs it as it is. That changes no bit.
+func TestHeadRounds(t *testing.T) {
+	for _, softcap := range []float64{0, 1.5} {
+		for _, vocab := range []int{41, 2*idBlock + 41} {
+			var want map[string][]float64
+			for _, biased := range []bool{true, false} {
+				c := newHeadCaseOf(tensor.Float32, 1, 70, false, vocab, vocab, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25},
+					&Term{Loss: newLoss(t, "forward_kl"), Attended: true, Scale: 0.5}).shaped(false, softcap)
+				c.budget, c.biased = 1, biased
+				c.param("hidden", 70, headWidth)
+				c.param("head", vocab, headWidth)
+				p, _ := c.compile(t, func(g *Graph, view func(*Param) *Param) *Node {
+					g.BF16 = true
+					return c.build(g, view)
+				}, true)
+				if biased {
+					c.param("bias", vocab).Value.Zero()
+				}
+				c.run(t, p)
+				gradients := c.gradients()
+				delete(gradients, "bias")
+				if want == nil {
+					want = gradients
+				}
+				sameBits(t, fmt.Sprintf("softcap %v, %d ids, bias %v", softcap, vocab, biased), gradients, want)
+			}
+		}
+	}
+}
+
 // TestHeadBiasAlone: a bias is trained on a frozen weight.
 func TestHeadBiasAlone(t *testing.T) {
 	c := newHeadCase(1, 6, false, 7, 0, &Term{Loss: newLoss(t, "cross_entropy"), Scale: 0.25}).shaped(true, 2)

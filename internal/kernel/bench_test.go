@@ -24,6 +24,9 @@ func BenchmarkGemm(b *testing.B) { benchmarkGemm(b, Peak, Gemm[float32, float32]
 
 func BenchmarkGemmBF16(b *testing.B) { benchmarkGemm(b, PeakBF16, GemmBF16[float32]) }
 
+// BenchmarkGemmRounded reads any numbers as rounded ones.
+func BenchmarkGemmRounded(b *testing.B) { benchmarkGemm(b, PeakBF16, GemmRounded[float32]) }
+
 func benchmarkGemm(b *testing.B, best func() float64, gemm func(transA, transB bool, m, n, k int, a []float32, lda int, b []float32, ldb int, accumulate bool, c []float32, ldc int)) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, s := range [][3]int{

@@ -47,7 +47,7 @@ func compute[F Float, S Storage](of gemm[F, S], transA bool) {
 		}
 	}
 	if transA {
-		of.rs, of.cs = 1, lda
+		of.transA, of.rs, of.cs = true, 1, lda
 	}
 	g := take[gemm[F, S]]()
 	*g = of
@@ -73,7 +73,9 @@ func start(trans bool, row, column, ld int) int {
 
 // gemm is a call of Gemm: the matrices, and how C is cut into items.
 type gemm[F Float, S Storage] struct {
-	rounded, transB     bool
+	rounded             bool
+	roundedA            bool // A's rows, as they are stored, are made by RoundRow
+	transA, transB      bool
 	m, n, k             int
 	a                   []F
 	rs, cs              int // element (i, p) of op(A) is a[i*rs+p*cs]
@@ -93,7 +95,10 @@ type gemm[F Float, S Storage] struct {
 func (g *gemm[F, S]) cut() int {
 	const maxStrips, starting, uneven = 64, 4000, 0.1
 	packing, reading := 10.0, 0.4
-	if g.rounded {
+	switch {
+	case g.roundedA:
+		packing = 16
+	case g.rounded:
 		packing, reading = 16, 1
 	}
 	switch {
@@ -164,7 +169,15 @@ func (g *gemm[F, S]) run(item int) {
 
 // at returns the rows of A from i on, for terms from p on, and the block of C that begins at row i and column j.
 func (g *gemm[F, S]) at(i, j, p int) (a []F, c []F, add bool) {
-	return g.a[i*g.rs+p*g.cs:], g.c[i*g.ldc+j:], g.accumulate || p > 0
+	c, add = g.c[i*g.ldc+j:], g.accumulate || p > 0
+	if g.roundedA && pairsOf[F]() { // two to a word
+		if g.transA {
+			i /= 2
+		} else {
+			p /= 2
+		}
+	}
+	return g.a[i*g.rs+p*g.cs:], c, add
 }
 
 // room is how much memory pack needs for a run of k terms.

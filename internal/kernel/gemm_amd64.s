@@ -11447,6 +11447,128 @@ next:
 	VZEROUPPER
 	RET
 
+DATA gemmExchange<>+0(SB)/4, $0x00010021
+DATA gemmExchange<>+4(SB)/4, $0x00000020
+DATA gemmExchange<>+8(SB)/4, $0x00030023
+DATA gemmExchange<>+12(SB)/4, $0x00020022
+DATA gemmExchange<>+16(SB)/4, $0x00050025
+DATA gemmExchange<>+20(SB)/4, $0x00040024
+DATA gemmExchange<>+24(SB)/4, $0x00070027
+DATA gemmExchange<>+28(SB)/4, $0x00060026
+DATA gemmExchange<>+32(SB)/4, $0x00090029
+DATA gemmExchange<>+36(SB)/4, $0x00080028
+DATA gemmExchange<>+40(SB)/4, $0x000b002b
+DATA gemmExchange<>+44(SB)/4, $0x000a002a
+DATA gemmExchange<>+48(SB)/4, $0x000d002d
+DATA gemmExchange<>+52(SB)/4, $0x000c002c
+DATA gemmExchange<>+56(SB)/4, $0x000f002f
+DATA gemmExchange<>+60(SB)/4, $0x000e002e
+GLOBL gemmExchange<>(SB), RODATA|NOPTR, $64
+
+// func regroupStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2, CMOV, MMX+
+TEXT ·regroupStripsAVX512(SB), NOSPLIT, $0-64
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      k+24(FP), BX
+	MOVQ      whole+32(FP), SI
+	MOVQ      rest+40(FP), DI
+	MOVQ      width+48(FP), R8
+	MOVQ      step+56(FP), R9
+	VMOVDQU64 gemmExchange<>+0(SB), Z31
+	LEAQ      1(DI), R10
+	SHRQ      $0x01, R10
+	LEAQ      (R10), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K1
+	KMOVW     K1, K2
+	LEAQ      (DI), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K3
+	LEAQ      1(R8), R10
+	SHRQ      $0x01, R10
+	LEAQ      (R10), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K4
+	KMOVW     K4, K5
+	LEAQ      (R8), R10
+	MOVQ      $+16, R11
+	CMPQ      R10, R11
+	CMOVQGT   R11, R10
+	XORL      R11, R11
+	CMPQ      R10, R11
+	CMOVQLT   R11, R10
+	DECQ      R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K6
+
+row:
+	CMPQ  BX, $0x02
+	JGE   both
+	KXORW K5, K5, K5
+	KXORW K2, K2, K2
+
+both:
+	MOVQ  CX, R10
+	LEAQ  (CX)(DX*1), R11
+	MOVQ  AX, R12
+	MOVQ  SI, R13
+	TESTQ R13, R13
+	JZ    rest
+
+panel:
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS.Z  (R10), K4, Z0
+	VMOVUPS.Z  (R11), K5, Z1
+	VPERMT2W   Z1, Z31, Z0
+	VMOVUPS    Z0, K6, (R12)
+	LEAQ       (R10)(R8*2), R10
+	LEAQ       (R11)(R8*2), R11
+	ADDQ       R9, R12
+	DECQ       R13
+	JNZ        panel
+
+rest:
+	TESTQ      DI, DI
+	JZ         next
+	PREFETCHT0 (R10)(DX*8)
+	PREFETCHT0 (R11)(DX*8)
+	VMOVUPS.Z  (R10), K1, Z0
+	VMOVUPS.Z  (R11), K2, Z1
+	VPERMT2W   Z1, Z31, Z0
+	VMOVUPS    Z0, K3, (R12)
+
+next:
+	LEAQ (CX)(DX*2), CX
+	LEAQ (AX)(R8*4), AX
+	SUBQ $0x02, BX
+	JG   row
+	VZEROUPPER
+	RET
+
 // func pairAlongAVX512(dst *float32, src *float32, ld int, k int, n int, row int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·pairAlongAVX512(SB), NOSPLIT, $0-48

@@ -24,6 +24,28 @@ func (p *product[F, S]) runBF16() []float32 {
 	return c
 }
 
+// runRounded is runBF16 with an A whose rows RoundRow has made.
+func (p *product[F, S]) runRounded() []float32 {
+	c := slices.Clone(any(p.c).([]float32))
+	poisonScratch[float32]()
+	a := slices.Clone(any(p.a).([]float32))
+	rows, length := p.m, p.k
+	if p.transA {
+		rows, length = p.k, p.m
+	}
+	for r := range rows {
+		row := a[r*p.lda:][:length]
+		RoundRow(row, row)
+	}
+	switch b := any(p.b).(type) {
+	case []float32:
+		GemmRounded(p.transA, p.transB, p.m, p.n, p.k, a, p.lda, b, p.ldb, p.accumulate, c, p.ldc)
+	case []uint16:
+		GemmRounded(p.transA, p.transB, p.m, p.n, p.k, a, p.lda, b, p.ldb, p.accumulate, c, p.ldc)
+	}
+	return c
+}
+
 // define computes an element as GemmBF16 is defined, and the sum of its terms' sizes.
 func (p *product[F, S]) define(i, j int) (value, size float32) {
 	sums := []float32(nil)
@@ -52,6 +74,9 @@ func (p *product[F, S]) define(i, j int) (value, size float32) {
 func (p *product[F, S]) checkBF16(t *testing.T) {
 	t.Helper()
 	c := p.runBF16()
+	if !sameBits(c, p.runRounded()) {
+		t.Fatalf("%v: an A that is rounded before changes bits", p)
+	}
 	for i := range c {
 		row, column := i/p.ldc, i%p.ldc
 		want, tolerance := float32(p.c[i]), 0.0
@@ -141,6 +166,9 @@ func TestGemmBF16SpecialValues(t *testing.T) {
 			forcePath(t, avx512BF16)
 			if with, without := p.runBF16(), flushed.runBF16(); !sameBits(with, without) {
 				t.Errorf("%v: denormals count", p)
+			}
+			if !sameBits(p.runBF16(), p.runRounded()) {
+				t.Errorf("%v: an A that is rounded before changes bits", p)
 			}
 		}
 	}

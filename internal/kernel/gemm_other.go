@@ -30,6 +30,8 @@ func pairB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) p
 	return panels[F]{}
 }
 
+func pairNeighbours(dst, src []float32) {}
+
 func roundVectors(dst, src []float32) {}
 
 func peakPairs(int) {}

@@ -120,6 +120,12 @@ func pairRowsBF16AVX512(dst *float32, src *uint16, ld int, k int, whole int, res
 //go:noescape
 func pairStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
 
+// regroupStripsAVX512 makes pairs of k rows, ld bytes apart, in panels, step bytes apart: whole ones of width columns and, if rest > 0, one of which
+// rest columns are set. A missing last row counts as zeros. width <= 16, and even. The rows are pairs of neighbours already.
+//
+//go:noescape
+func regroupStripsAVX512(dst *float32, src *float32, ld int, k int, whole int, rest int, width int, step int)
+
 // pairAlongAVX512 makes pairs of neighbours in n rows of k elements, ld bytes apart, into rows row bytes apart. They are filled up with zeros
 // to a multiple of 32 elements.
 //

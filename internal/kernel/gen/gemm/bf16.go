@@ -56,12 +56,34 @@ func interleave() Mem {
 	return m
 }
 
+// exchange is the VPERMT2W index that makes the same pairs of two rows that are pairs of neighbours.
+func exchange() Mem {
+	m := GLOBL("gemmExchange", RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(uint32(32+i^1|(i^1)<<16)))
+	}
+	return m
+}
+
+// operand is what pairs are made of.
+type operand int
+
+const (
+	single     operand = iota // float32
+	half                      // bfloat16
+	neighbours                // pairs of neighbours in a row
+)
+
 // pairRows makes pairs of rows: of a B that is stored [k, n], in panels of two vectors, or of an A that is stored [k, m], in strips of less than one.
-func pairRows(name string, vectors int, bf16 bool, index Mem) {
-	_, element, size := packName("", avx512, bf16)
+func pairRows(name string, vectors int, of operand, index Mem) {
+	_, element, size := packName("", avx512, of == half)
 	TEXT(name, NOSPLIT, "func(dst *float32, src *"+element+", ld, k, whole, rest, width, step int)")
+	limits := map[int]string{1: "width <= 16.", 2: "width is 32."}[vectors]
+	if of == neighbours {
+		size, limits = 2, "width <= 16, and even. The rows are pairs of neighbours already."
+	}
 	Doc(label("%s makes pairs of k rows, ld bytes apart, in panels, step bytes apart: whole ones of width columns and, if rest > 0, one of which", name),
-		"rest columns are set. A missing last row counts as zeros. "+map[int]string{1: "width <= 16.", 2: "width is 32."}[vectors])
+		"rest columns are set. A missing last row counts as zeros. "+limits)
 	Pragma("noescape")
 	dst := Load(Param("dst"), GP64())
 	src := Load(Param("src"), GP64())
@@ -73,28 +95,38 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	step := Load(Param("step"), GP64())
 	from, below, to, left := GP64(), GP64(), GP64(), GP64()
 	order := avx512.v[31]
-	if !bf16 {
+	if of != half {
 		VMOVDQU64(index, order)
 	}
-	// masks of both rows' columns in a panel: rows[row][vector]
-	masks := func(columns reg.Register) (rows [2][]reg.Register) {
-		for j := range vectors {
-			m, next := tailMask512(columns, 16*j), K()
-			KMOVW(m, next)
-			rows[0], rows[1] = append(rows[0], m), append(rows[1], next)
+	// what is read of both rows, and what is written, in a panel of some columns
+	type masks struct{ first, second, pairs []reg.Register }
+	masksOf := func(columns reg.Register) (all masks) {
+		lanes := columns
+		if of == neighbours {
+			lanes = GP64()
+			LEAQ(Mem{Base: columns, Disp: 1}, lanes)
+			SHRQ(U8(1), lanes)
 		}
-		return rows
+		for j := range vectors {
+			m, next := tailMask512(lanes, 16*j), K()
+			KMOVW(m, next)
+			all.first, all.second, all.pairs = append(all.first, m), append(all.second, next), append(all.pairs, m)
+			if of == neighbours {
+				all.pairs[j] = tailMask512(columns, 16*j)
+			}
+		}
+		return all
 	}
-	partial := masks(rest)
-	var full [2][]reg.Register
+	partial := masksOf(rest)
+	var full masks
 	if vectors == 1 {
-		full = masks(width)
+		full = masksOf(width)
 	} else {
 		all := K()
 		KXNORW(all, all, all)
-		full = [2][]reg.Register{nil, {all, all}}
+		full = masks{second: []reg.Register{all, all}}
 	}
-	move := func(rows [2][]reg.Register) {
+	move := func(panel masks) {
 		for j := range vectors {
 			a, b, at := avx512.v[2*j], avx512.v[2*j+1], j*16*size
 			first, next := Mem{Base: from, Disp: at}, Mem{Base: below, Disp: at}
@@ -103,29 +135,32 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 			to := Mem{Base: to, Disp: 64 * j}
 			load := func(m Mem, v reg.VecPhysical, mask []reg.Register) {
 				switch {
-				case mask == nil && bf16:
+				case mask == nil && of == half:
 					VPMOVZXWD(m, v)
 				case mask == nil:
 					VMOVUPS(m, v)
-				case bf16:
+				case of == half:
 					VPMOVZXWD_Z(m, mask[j], v)
 				default:
 					VMOVUPS_Z(m, mask[j], v)
 				}
 			}
-			load(first, a, rows[0])
-			load(next, b, rows[1])
-			if bf16 {
+			load(first, a, panel.first)
+			load(next, b, panel.second)
+			switch of {
+			case half:
 				VPSLLD(U8(16), a, a)
 				VPORD(b, a, a)
-			} else {
+			case single:
 				roundPair(a, b, a)
 				VPERMW(a, order, a)
+			case neighbours:
+				VPERMT2W(b, order, a)
 			}
-			if rows[0] == nil {
+			if panel.pairs == nil {
 				VMOVUPS(a, to)
 			} else {
-				VMOVUPS(a, rows[0][j], to)
+				VMOVUPS(a, panel.pairs[j], to)
 			}
 		}
 	}
@@ -133,7 +168,7 @@ func pairRows(name string, vectors int, bf16 bool, index Mem) {
 	Label("row")
 	CMPQ(k, U8(2))
 	JGE(LabelRef("both"))
-	for _, m := range append(full[1], partial[1]...) {
+	for _, m := range append(full.second, partial.second...) {
 		KXORW(m, m, m)
 	}
 	Label("both")
