@@ -10,6 +10,7 @@ import (
 // response is the body of a completion or a chat completion. Servers differ: the log-probabilities of completions come in the old form
 // (parallel lists) or in that of chats, and usage may be missing.
 type response struct {
+	Model   string          `json:"model"`
 	Choices []choice        `json:"choices"`
 	Usage   *Usage          `json:"usage"`
 	Error   json.RawMessage `json:"error"`
@@ -35,17 +36,16 @@ type logprobs struct {
 	TopLogprobs   []map[string]float64 `json:"top_logprobs"`
 }
 
-// parseAnswers reads the answers in their order.
-func parseAnswers(body []byte) ([]Answer, *Usage, error) {
+// parseAnswers reads the answers in their order, and the model that the server says gave them.
+func parseAnswers(body []byte) (answers []Answer, u *Usage, model string, err error) {
 	var r response
 	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, nil, fmt.Errorf("the answer is not what the API gives (%w): %s", err, excerpt(string(body)))
+		return nil, nil, "", fmt.Errorf("the answer is not what the API gives (%w): %s", err, excerpt(string(body)))
 	}
 	if len(r.Choices) == 0 {
-		return nil, nil, fmt.Errorf("the answer holds no choices: %s", errorMessage(string(body)))
+		return nil, nil, "", fmt.Errorf("the answer holds no choices: %s", errorMessage(string(body)))
 	}
 	slices.SortStableFunc(r.Choices, func(a, b choice) int { return cmp.Compare(a.Index, b.Index) })
-	var answers []Answer
 	for _, c := range r.Choices {
 		a := Answer{FinishReason: c.FinishReason}
 		switch {
@@ -56,17 +56,17 @@ func parseAnswers(body []byte) ([]Answer, *Usage, error) {
 		case c.Message != nil && c.Message.Refusal != nil:
 			a.Text = *c.Message.Refusal
 		case c.Message == nil: // content may be null where there is nothing to say
-			return nil, nil, fmt.Errorf("the answer holds a choice without text or message: %s", excerpt(string(body)))
+			return nil, nil, "", fmt.Errorf("the answer holds a choice without text or message: %s", excerpt(string(body)))
 		}
 		if c.FinishReason == "" {
-			return nil, nil, fmt.Errorf("the answer holds a choice without finish_reason: %s", excerpt(string(body)))
+			return nil, nil, "", fmt.Errorf("the answer holds a choice without finish_reason: %s", excerpt(string(body)))
 		}
 		if c.Logprobs != nil {
 			a.Logprobs = c.Logprobs.tokens()
 		}
 		answers = append(answers, a)
 	}
-	return answers, r.Usage, nil
+	return answers, r.Usage, r.Model, nil
 }
 
 func (l *logprobs) tokens() []Token {

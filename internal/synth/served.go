@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/openai/openai-go/v3"
@@ -26,6 +27,7 @@ type Served struct {
 	completions     openai.CompletionService
 	chats           openai.ChatCompletionService
 	models          openai.ModelService
+	otherModel      sync.Once
 	*retrier
 }
 
@@ -199,15 +201,24 @@ func (s *Served) once(ctx context.Context, r Request) ([]Answer, *Usage, error) 
 		}
 	}
 	for _, key := range sortedKeys(r.Extra) {
-		add(key, r.Extra[key])
+		if r.Extra[key] == nil { // not every server knows every key
+			set = append(set, option.WithJSONDel(key))
+		} else {
+			add(key, r.Extra[key])
+		}
 	}
 	body, err := s.call(ctx, name, func(ctx context.Context, o ...option.RequestOption) error { return send(ctx, append(set, o...)...) })
 	if err != nil {
 		return nil, nil, err
 	}
-	answers, u, err := parseAnswers(body)
+	answers, u, model, err := parseAnswers(body)
 	if err != nil {
 		return nil, nil, &transient{error: fmt.Errorf("%s/%s: %w", s.url, name, s.hide(err))}
+	}
+	if model != "" && model != s.model {
+		s.otherModel.Do(func() {
+			s.notice("note: %s was asked for model %q, and says that %q answered", s.url, s.model, excerpt(s.scrub(model)))
+		})
 	}
 	return answers[:min(len(answers), r.N)], u, nil
 }
@@ -248,7 +259,7 @@ func (e *statusError) Error() string { return e.text }
 // failure words an answer of status 400 or more, and decides what it means.
 func (s *Served) failure(at string, response *http.Response, text string) error {
 	code := response.StatusCode
-	message := s.scrub(errorMessage(text))
+	message := errorMessage(s.scrub(text))
 	e := &statusError{code, fmt.Sprintf("%s: %d %s: %s", at, code, http.StatusText(code), message)}
 	switch {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:

@@ -231,6 +231,29 @@ func TestServerAndModel(t *testing.T) {
 	}
 }
 
+// TestOtherModel: an answer by another model than was asked for is told, once.
+func TestOtherModel(t *testing.T) {
+	s := newServer(t)
+	s.script = times(2, body(`{"model": "tiny-2", "choices": [{"text": "a", "finish_reason": "stop"}]}`))
+	var told bytes.Buffer
+	_, err := attempt(t.Context(), configured(t, t.TempDir(), s.URL, prompts(3), "style: complete"), &told, newClock())
+	if n := strings.Count(told.String(), `was asked for model "tiny", and says that "tiny-2" answered`); err != nil || n != 1 {
+		t.Errorf("told %d times, %v: %s", n, err, told.String())
+	}
+}
+
+// TestLeftOut: null in synth.extra takes a key out of the request.
+func TestLeftOut(t *testing.T) {
+	s := newServer(t)
+	_, err := attempt(t.Context(), configured(t, t.TempDir(), s.URL, prompts(1), "style: complete\nextra: {top_p: null, max_tokens: null, max_completion_tokens: 7}"), nil, newClock())
+	q := s.requests[0]
+	_, most := q["max_tokens"]
+	_, top := q["top_p"]
+	if err != nil || most || top || q["max_completion_tokens"] != 7.0 || q["temperature"] == nil {
+		t.Errorf("%v: %v", err, q)
+	}
+}
+
 // TestKey: the key is sent, and is nowhere else, not even where the server repeats it.
 func TestKey(t *testing.T) {
 	const secret = "sk-very-secret-4711"
@@ -276,7 +299,7 @@ func TestParseAnswers(t *testing.T) {
 		"nothing":    {`{"choices":[{"message":{"content":null},"finish_reason":"tool_calls"}]}`, ""},
 		"unfinished": {`{"choices":[{"text":"a","finish_reason":null}]}`, "error"},
 	} {
-		answers, _, err := parseAnswers([]byte(c.body))
+		answers, _, _, err := parseAnswers([]byte(c.body))
 		var texts []string
 		for _, a := range answers {
 			texts = append(texts, a.Text)
@@ -288,7 +311,7 @@ func TestParseAnswers(t *testing.T) {
 	chat := `{"choices":[{"text":"a","finish_reason":"stop","logprobs":{"content":[{"token":"a","logprob":-1,"bytes":[97],"top_logprobs":[{"token":"a","logprob":-1}]}]}}]}`
 	old := `{"choices":[{"text":"a","finish_reason":"stop","logprobs":{"tokens":["a"],"token_logprobs":[-1],"top_logprobs":[{"a":-1}],"text_offset":[0]}}]}`
 	for _, body := range []string{chat, old} {
-		answers, _, err := parseAnswers([]byte(body))
+		answers, _, _, err := parseAnswers([]byte(body))
 		if err != nil || len(answers[0].Logprobs) != 1 {
 			t.Fatal(answers, err)
 		}
@@ -301,7 +324,7 @@ func TestParseAnswers(t *testing.T) {
 func FuzzParseAnswers(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"index":0,"text":"b","finish_reason":"stop","logprobs":{"tokens":["a","b"],"token_logprobs":[null],"top_logprobs":[]}}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		answers, _, err := parseAnswers(body)
+		answers, _, _, err := parseAnswers(body)
 		if err == nil && len(answers) == 0 {
 			t.Error("neither answers nor an error")
 		}
