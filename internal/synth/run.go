@@ -28,6 +28,7 @@ type run struct {
 	inARow   int   // of failed: since the last answer
 	failure  error // the last
 	answers  int   // that styles were given
+	requests int   // that are stored or on their way
 
 	total, done int    // keys, or what the style counts
 	counted     bool   // by the style
@@ -110,28 +111,13 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, e
 		all = append(all, rec.answers()...)
 	}
 	for len(all) < n {
-		if err := r.afford(); err != nil {
-			return nil, err
-		}
 		q.N, q.Seed = n-len(all), seed(r.config.Seed, key, len(all))
-		r.asking()
 		rec := record{Key: key, First: len(all), Request: q}
-		var err error
-		rec.Answers, rec.Usage, err = r.teacher.Answers(ctx, q)
-		var refused *Refused
-		if errors.As(err, &refused) {
-			rec.Refused, rec.Detail, err = refused.Reason, refused.Detail, nil
-		}
-		if err != nil {
+		if err := r.send(ctx, &rec); err != nil {
 			return nil, err
 		}
-		rec.Time = r.now().UTC().Truncate(time.Millisecond)
-		if err := r.store.add(rec); err != nil {
-			return nil, err
-		}
-		r.answered()
-		if refused != nil {
-			return nil, refused
+		if rec.Refused != "" {
+			return nil, &Refused{rec.Refused, rec.Detail}
 		}
 		if rec.Usage == nil && r.config.BudgetTokens > 0 {
 			return nil, errors.New("the server does not say how many tokens it read and wrote, so that synth.budget_tokens cannot be kept: give synth.budget_requests instead")
@@ -159,13 +145,45 @@ func seed(run int64, key string, first int) int64 {
 	return int64(h.Sum64() >> 33)
 }
 
-// afford tells whether another request may be sent. What is on its way is not counted: it may exceed the budget by its own cost.
+// send asks the teacher, if the budget allows it, and stores what comes.
+func (r *run) send(ctx context.Context, rec *record) (err error) {
+	if err := r.afford(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			r.mu.Lock()
+			r.requests--
+			r.mu.Unlock()
+		}
+	}()
+	r.asking()
+	rec.Answers, rec.Usage, err = r.teacher.Answers(ctx, rec.Request)
+	var refused *Refused
+	if errors.As(err, &refused) {
+		rec.Refused, rec.Detail, err = refused.Reason, refused.Detail, nil
+	}
+	if err != nil {
+		return err
+	}
+	rec.Time = r.now().UTC().Truncate(time.Millisecond)
+	if err := r.store.add(*rec); err != nil {
+		return err
+	}
+	r.answered()
+	return nil
+}
+
+// afford takes a request from the budget, or says that it is used up. How many tokens come of what is on its way nobody knows: these may exceed it.
 func (r *run) afford() error {
-	requests, u := r.store.spent()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, u := r.store.spent()
 	switch c := r.config; {
-	case c.BudgetTokens > 0 && u.PromptTokens+u.CompletionTokens >= c.BudgetTokens, c.BudgetRequests > 0 && requests >= c.BudgetRequests:
+	case c.BudgetTokens > 0 && u.PromptTokens+u.CompletionTokens >= c.BudgetTokens, c.BudgetRequests > 0 && r.requests >= c.BudgetRequests:
 		return errBudget
 	}
+	r.requests++
 	return nil
 }
 

@@ -75,6 +75,7 @@ func Make(ctx context.Context, c *config.Config, o Options) (rep *Report, err er
 	if cut > 0 {
 		r.screen.printf("note: %s ended in a torn line of %d bytes, which is taken away", files.answers, cut)
 	}
+	r.requests, _ = r.store.spent()
 	ran := ask(ctx)
 	r.screen.end()
 	if ran == nil && r.answers == 0 {
