@@ -214,11 +214,13 @@ func (r *run) each(ctx context.Context, n int, f func(ctx context.Context, i int
 				var failed *Failed
 				if errors.As(err, &failed) {
 					err = r.fail(i, failed)
+					r.advance()
 				}
 				switch {
 				case err == nil:
 				case errors.As(err, &refused):
 					r.refuse(i, refused)
+					r.advance()
 				case errors.Is(err, errBudget):
 					mu.Lock()
 					used++
