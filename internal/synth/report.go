@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"kdistill/internal/report"
 )
@@ -138,7 +139,7 @@ func (rep *Report) Print(w io.Writer) error {
 		rows = append(rows, []string{"  cut by max_tokens", fmt.Sprint(rep.Truncated)})
 	}
 	for _, r := range rep.Removed {
-		rows = append(rows, []string{"removed: " + r.Reason, fmt.Sprint(r.Count), "such as " + shorten(r.Samples[0].Completion)})
+		rows = append(rows, []string{"removed: " + r.Reason, fmt.Sprint(r.Count), r.Samples[0].said()})
 	}
 	for _, r := range rep.Refused {
 		rows = append(rows, []string{"without an answer: " + r.Reason, fmt.Sprint(r.Count), fmt.Sprintf("record %d: %s", r.Samples[0].Record, shorten(r.Samples[0].Detail))})
@@ -158,6 +159,14 @@ func (rep *Report) Print(w io.Writer) error {
 	}
 	_, wrote := fmt.Fprintf(w, "written to %s\n", rep.Output)
 	return errors.Join(err, wrote)
+}
+
+// said is an answer on part of a line, or where there is none what it is to.
+func (s Sample) said() string {
+	if strings.TrimSpace(s.Completion) == "" {
+		return "for " + shorten(s.Prompt)
+	}
+	return "such as " + shorten(s.Completion)
 }
 
 // shorten is a text on part of a line.

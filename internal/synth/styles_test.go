@@ -254,6 +254,10 @@ func TestNewInstructions(t *testing.T) {
 		if err != nil || len(all) != 12 {
 			t.Fatalf("%s: %+v, %v", form, rep, err)
 		}
+		var text bytes.Buffer
+		if err := rep.Print(&text); err != nil || !strings.Contains(text.String(), "like another instruction") || strings.Contains(text.String(), "(nothing)") || form != "alpaca" && !strings.Contains(text.String(), "for Describe ") {
+			t.Errorf("%s: %v, printed\n%s", form, err, text.String())
+		}
 		have := removed(rep)
 		for _, reason := range reasons {
 			if have[reason] == 0 {
