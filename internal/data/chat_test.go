@@ -199,6 +199,14 @@ func TestSynthesised(t *testing.T) {
 	if notes := d.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "left out: 1 answers that a limit of tokens cut short") {
 		t.Errorf("have notes %q", notes)
 	}
+	both := File{Path: write(t, "m.jsonl", `{"prompt":"a","completion":"b","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`)}
+	if notes := load(t, fake{}, LoadOptions{}, both).Notes(); len(notes) != 1 || !strings.Contains(notes[0], "1 records have messages: format: chat") {
+		t.Errorf("have notes %q", notes)
+	}
+	both.PromptField, both.CompletionField = "prompt", "completion"
+	if notes := load(t, fake{}, LoadOptions{}, both).Notes(); notes != nil {
+		t.Errorf("the fields were named: have notes %q", notes)
+	}
 	if all := load(t, fake{}, LoadOptions{}, File{Path: path, KeepTruncated: true}); all.Len() != 3 || all.Notes() != nil {
 		t.Errorf("have %d documents, %q", all.Len(), all.Notes())
 	}

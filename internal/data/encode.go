@@ -14,6 +14,7 @@ type document struct {
 	ids, labels, bytes, types []int32
 	weights                   []float32 // nil: all 1
 	rationale                 bool      // of style multitask
+	chat                      bool      // its record has messages, which its format does not read
 	told                      *Told
 	begins                    []bool
 	given                     bool
@@ -43,7 +44,7 @@ func encodeRecord(r record, encoder Encoder, o LoadOptions) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	doc.rationale, doc.told = ex.rationale, ex.told
+	doc.rationale, doc.chat, doc.told = ex.rationale, ex.chat, ex.told
 	if len(doc.ids) == 0 {
 		return document{}, errNoTokens
 	}

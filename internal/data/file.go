@@ -92,6 +92,7 @@ func (r record) String() string {
 type example struct {
 	text      string
 	pair      bool           // text is a prompt with its completion: it gets an end token
+	chat      bool           // its record has messages too
 	cut       bool           // a limit of tokens ended the text: it gets none
 	written   bool           // text has its start and end tokens
 	parts     []part         // what is learned of the text; nil: all of it

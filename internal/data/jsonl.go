@@ -157,7 +157,8 @@ func decodeObject(raw []byte) (object, error) {
 }
 
 func parseFields(f *File, o object) (example, error) {
-	if f.pairs && f.task == Causal && !o.has(f.Field) && o.has("prompt") && o.has("completion") {
+	pair := f.pairs && f.task == Causal && !o.has(f.Field) && o.has("prompt") && o.has("completion")
+	if pair {
 		f = &File{PromptField: "prompt", CompletionField: "completion", MaskPrompt: true}
 	}
 	var values []string
@@ -172,7 +173,9 @@ func parseFields(f *File, o object) (example, error) {
 		}
 		values = append(values, value)
 	}
-	return f.compose(values), nil
+	ex := f.compose(values)
+	ex.chat = pair && o.has("messages")
+	return ex, nil
 }
 
 // parseField reads a string; of a label, which may be a number, true or false, what is written.

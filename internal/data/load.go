@@ -87,6 +87,7 @@ type loading struct {
 	*Dataset
 	files   []File
 	skipped map[string]int // of the last file
+	chats   int            // records of it with messages that are read as prompt and completion
 }
 
 // take adds what a job has made; done says that the limit is reached.
@@ -98,6 +99,9 @@ func (l *loading) take(j *job, limit int) (done bool, err error) {
 	}
 	for i := range j.documents {
 		d.add(j.documents[i])
+		if j.documents[i].chat {
+			l.chats++
+		}
 		if j.documents[i].told != nil || d.told != nil {
 			d.told = append(append(d.told, make([]*Told, d.Len()-1-len(d.told))...), j.documents[i].told)
 		}
@@ -145,7 +149,10 @@ func (l *loading) finishFile() {
 	if f.RationaleWeight > 0 && l.rationales != nil {
 		l.balance(first, f.RationaleWeight)
 	}
-	l.skipped = nil
+	if l.chats > 0 {
+		l.notes = append(l.notes, fmt.Sprintf("%s: %d records have messages: format: chat writes these by a template; prompt and completion are joined as they are", f.Path, l.chats))
+	}
+	l.skipped, l.chats = nil, 0
 }
 
 // balance weighs the tokens of rationales so that the weighted mean over all tokens from a document on is, but for a factor, the mean over the answers' tokens

@@ -108,9 +108,7 @@ func (r *run) judge(record, first int, p problem, kind answer.Kind, answers []re
 		if rationale, _, ok := data.SplitRationale(a.Text); ok { // without the answer at its end
 			l.Rationale = rationale
 		}
-		if l.Messages != nil {
-			l.Messages = []Message{{"user", p.question}, {"assistant", a.Text}}
-		}
+		l.Completion, l.Messages = r.behind(a.Text), []Message{{"user", p.question}, {"assistant", a.Text}}
 		at := place{record, first + j}
 		_, found := kind.Find(a.Text, p.choices)
 		switch same := strings.Join(strings.Fields(a.Text), " "); {

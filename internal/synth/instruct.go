@@ -77,7 +77,7 @@ func (r *run) answerTo(t task) Request {
 // taskLine is the line of an instruction whose answer is (part of) a reply.
 func (r *run) taskLine(t task, a reply, output string) Line {
 	l := r.line(t.prompt(), a)
-	l.Completion, l.Instruction, l.Input, l.Output = output, t.instruction, t.input, output
+	l.Completion, l.Instruction, l.Input, l.Output = r.behind(output), t.instruction, t.input, output
 	l.Messages = []Message{{"user", t.prompt()}, {"assistant", output}}
 	if r.config.System != "" {
 		l.Messages = append([]Message{{"system", r.config.System}}, l.Messages...)

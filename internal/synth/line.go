@@ -41,6 +41,14 @@ func (r *run) line(prompt string, a reply) Line {
 	return l
 }
 
+// behind is an answer as it stands behind a prompt that is continued as it is: prompt and completion are one text then, in which a blank keeps them apart.
+func (r *run) behind(answer string) string {
+	if r.config.Chat || answer == "" {
+		return answer
+	}
+	return " " + answer
+}
+
 // flaw says why a line is never kept; "": it has none.
 func (l Line) flaw() string {
 	switch {

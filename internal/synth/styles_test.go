@@ -90,7 +90,7 @@ func TestCoT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 3 || all[0].Prompt != "What is 1+1?" || all[0].Completion != "1 and 1. The answer is 2." || all[0].Rationale != "1 and 1." || all[0].Answer != "2" || all[0].Rationalized || !all[2].Rationalized {
+	if len(all) != 3 || all[0].Prompt != "What is 1+1?" || all[0].Completion != " 1 and 1. The answer is 2." || len(all[0].Messages) != 2 || all[0].Messages[1].Content != "1 and 1. The answer is 2." || all[0].Rationale != "1 and 1." || all[0].Answer != "2" || all[0].Rationalized || !all[2].Rationalized {
 		t.Errorf("%+v", all)
 	}
 	if have, want := removed(rep), map[string]int{"the same rationale again": 3, "wrong answer": 3, "no answer found": 3 + 4}; !maps.Equal(have, want) {
@@ -265,7 +265,7 @@ func TestNewInstructions(t *testing.T) {
 			}
 		}
 		for i, a := range all {
-			if a.Instruction == "" || a.Output == "" || a.Completion != a.Output || a.FinishReason != FinishStop || len(a.Messages) != 2 {
+			if a.Instruction == "" || a.Output == "" || a.Completion != " "+a.Output || a.FinishReason != FinishStop || len(a.Messages) != 2 {
 				t.Errorf("%s: %+v", form, a)
 			}
 			for _, b := range all[:i] {
