@@ -25,6 +25,22 @@ func TestParallelRunsEachItemOnce(t *testing.T) {
 	}
 }
 
+// A member takes its items from the front, others take them from the back.
+func TestShare(t *testing.T) {
+	var s share
+	s.set(3, 8)
+	for i, want := range []int{3, 7, 4, 6, 5} {
+		if item, ok := s.take(i%2 == 1); item != want || !ok {
+			t.Errorf("take %d: have item %d, %v, want %d", i, item, ok, want)
+		}
+	}
+	for _, back := range []bool{false, true} {
+		if item, ok := s.take(back); ok {
+			t.Errorf("have item %d of an empty share", item)
+		}
+	}
+}
+
 func TestParallelUsesAllThreads(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	for range 20 {
