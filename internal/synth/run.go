@@ -132,8 +132,12 @@ func (r *run) ask(ctx context.Context, key string, q Request, n int) ([]reply, e
 }
 
 func (r *record) answers() (all []reply) {
+	u := r.Usage
+	if n := len(r.Answers); u != nil && n > 1 {
+		u = &Usage{u.PromptTokens, u.CompletionTokens, n}
+	}
 	for _, a := range r.Answers {
-		all = append(all, reply{a, r.Request, r.Usage, r.Time})
+		all = append(all, reply{a, r.Request, u, r.Time})
 	}
 	return all
 }

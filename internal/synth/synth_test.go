@@ -28,7 +28,7 @@ func TestComplete(t *testing.T) {
 	for i, l := range all {
 		prompt := fmt.Sprintf("prompt %d", i/2)
 		if l.Prompt != prompt || l.Completion != written(prompt+"<nil>", l.Request.Seed, i%2) || l.FinishReason != "stop" || l.Teacher != "tiny" || l.Request.N != 2 || *l.Request.Prompt != prompt ||
-			len(l.Logprobs) != 1 || l.Logprobs[0].Top[0].Logprob != -1 {
+			*l.Usage != (Usage{3, 10, 2}) || len(l.Logprobs) != 1 || l.Logprobs[0].Top[0].Logprob != -1 {
 			t.Errorf("line %d: %+v", i, l)
 		}
 	}
