@@ -117,6 +117,7 @@ type Source struct {
 	RationaleWeight float64 `yaml:"rationale_weight,omitempty" range:"(0,)"`
 
 	Shots               int     `yaml:"shots,omitempty" range:"[1,)"`
+	Draws               int     `yaml:"draws,omitempty" range:"[0,)"` // 0: one
 	DemonstrationWeight float64 `yaml:"demonstration_weight,omitempty" range:"[0,)"`
 }
 

@@ -38,6 +38,7 @@ type File struct {
 	RationaleWeight float64 // cot, multitask: of the mean over the rationales' tokens, where that over the answers' has 1
 
 	Shots               int     // icl: demonstrations in front of each example
+	Draws               int     // icl: documents made of each example, each with other demonstrations; 0: one
 	DemonstrationWeight float64 // icl: of each of their tokens, where those of the answer have 1; 0: they are context
 
 	task     Task // what its documents are for
@@ -187,7 +188,8 @@ func (f *File) checkFormat(format format) error {
 		set         bool
 	}{
 		{"chat_template", "chat", f.ChatTemplate != ""}, {"style", "cot", f.Style != ""}, {"rationales", "cot", f.Rationales != ""},
-		{"rationale_weight", "cot", f.RationaleWeight != 0}, {"shots", "icl", f.Shots != 0}, {"demonstration_weight", "icl", f.DemonstrationWeight != 0},
+		{"rationale_weight", "cot", f.RationaleWeight != 0}, {"shots", "icl", f.Shots != 0},
+		{"draws", "icl", f.Draws != 0}, {"demonstration_weight", "icl", f.DemonstrationWeight != 0},
 	} {
 		if only.set && f.Format != only.format {
 			return fmt.Errorf("%s: %s is for %s, the format is %s: remove it", f.Path, only.key, only.format, f.Format)
@@ -204,6 +206,8 @@ func (f *File) checkFormat(format format) error {
 		return fmt.Errorf("%s: rationales: style label_only has no use for them: remove it", f.Path)
 	case f.Format == "icl" && f.Shots < 1:
 		return fmt.Errorf("%s: shots: have %d, want at least 1", f.Path, f.Shots)
+	case f.Draws < 0:
+		return fmt.Errorf("%s: draws: have %d, want no negative number", f.Path, f.Draws)
 	}
 	if f.Style == Multitask && f.RationaleWeight == 0 {
 		f.RationaleWeight = 1

@@ -24,7 +24,8 @@ type demonstrated struct {
 }
 
 // readDemonstrated emits each record behind File.Shots others of its task, drawn and put in order by the seed and the record's number, never itself
-// (MetaICL, Min et al. 2022; in-context learning distillation, Huang et al. 2022). They are the same in every epoch.
+// (MetaICL, Min et al. 2022; in-context learning distillation, Huang et al. 2022). They are the same in every epoch; with File.Draws there are several passes over the
+// records, each with other demonstrations.
 func readDemonstrated(f *File, src *os.File, emit func(record) error) error {
 	d := &demonstrated{file: f, ofTask: map[string][]int{}}
 	type place struct {
@@ -49,16 +50,21 @@ func readDemonstrated(f *File, src *os.File, emit func(record) error) error {
 	if err != nil {
 		return err
 	}
-	for i, p := range places {
-		if err := emit(record{f, p.unit, p.number, func() (example, error) { return d.example(i) }}); err != nil {
-			return err
+	for pass := range max(1, f.Draws) {
+		for i, p := range places {
+			if pass > 0 && d.skipped[i] != nil {
+				continue // it was counted
+			}
+			if err := emit(record{f, p.unit, p.number, func() (example, error) { return d.example(i, pass) }}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// example draws the demonstrations of record i.
-func (d *demonstrated) example(i int) (example, error) {
+// example draws the demonstrations of record i in a pass over all.
+func (d *demonstrated) example(i, pass int) (example, error) {
 	if d.skipped[i] != nil {
 		return example{}, d.skipped[i]
 	}
@@ -66,7 +72,7 @@ func (d *demonstrated) example(i int) (example, error) {
 	if err != nil {
 		return example{}, err
 	}
-	random := rand.New(rand.NewPCG(d.file.seed, uint64(i)))
+	random := rand.New(rand.NewPCG(d.file.seed, uint64(pass)<<32|uint64(i)))
 	var shown []string
 	others := d.ofTask[d.tasks[i]]
 	for _, k := range draw(random, len(others), d.file.Shots+1) {

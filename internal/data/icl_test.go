@@ -41,6 +41,21 @@ func TestDemonstrated(t *testing.T) {
 	if other := load(t, fake{}, LoadOptions{Seed: 8}, file); other.Fingerprint() == d.Fingerprint() {
 		t.Error("another seed gives the same documents")
 	}
+	several := file
+	several.Draws = 3
+	passes := load(t, fake{}, LoadOptions{Seed: 7}, several)
+	same := 0
+	for i := range 36 {
+		if i < 12 && whole(passes, i) != whole(d, i) || i >= 12 && !strings.HasSuffix(whole(passes, i), whole(d, i%12)[len(whole(d, i%12))-6:]) {
+			t.Errorf("pass %d: have %q", i/12, whole(passes, i))
+		}
+		if i >= 12 && whole(passes, i) == whole(passes, i-12) {
+			same++
+		}
+	}
+	if passes.Len() != 36 || same > 4 {
+		t.Errorf("have %d documents, %d of them as in the pass before", passes.Len(), same)
+	}
 	short := load(t, fake{}, LoadOptions{Seed: 7, Length: 15}, file) // two demonstrations of 5 tokens, 3 of its own and the end
 	if have := whole(short, 0); !strings.HasSuffix(whole(d, 0), have) || strings.Count(have, "\n\n") != 2 {
 		t.Errorf("have %q of %q", have, whole(d, 0))

@@ -92,7 +92,7 @@ func files(sources []config.Source) []data.File {
 			CompletionField: s.CompletionField, MaskPrompt: s.MaskPrompt, AppendEOS: s.AppendEOS,
 			Columns: s.Columns, PairField: s.PairField, LabelField: s.LabelField,
 			KeepTruncated: s.KeepTruncated, Fields: s.Fields, ChatTemplate: s.ChatTemplate, Style: s.Style, Rationales: s.Rationales,
-			RationaleWeight: s.RationaleWeight, Shots: s.Shots, DemonstrationWeight: s.DemonstrationWeight,
+			RationaleWeight: s.RationaleWeight, Shots: s.Shots, Draws: s.Draws, DemonstrationWeight: s.DemonstrationWeight,
 		})
 	}
 	return out
