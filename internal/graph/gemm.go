@@ -28,6 +28,37 @@ func multiplyFrom[F kernel.Float](g *Graph, trans bool, m, n, k int, a []F, lda 
 	gemm(g, false, trans, m, n, k, a, lda, floats[F](w.Value)[from*ldb:], ldb, accumulate, c, ldc)
 }
 
+// sideBySide is a row of weights [n, k] that multiply the same values.
+type sideBySide[F kernel.Float] struct {
+	params []*Param
+	floats [][]F
+	bits   [][]uint16
+}
+
+// multiply is c[m, Σn] = a[m,k]·[w0ᵀ w1ᵀ …], if one call of the kernel can do it.
+func (s *sideBySide[F]) multiply(g *Graph, m, k int, a, c []F, ldc int) bool {
+	s.floats, s.bits = s.floats[:0], s.bits[:0]
+	for _, p := range s.params {
+		switch {
+		case p.packed != nil || g.BF16:
+			return false
+		case isBF16(p.Value):
+			s.bits = append(s.bits, bits(p.Value))
+		default:
+			s.floats = append(s.floats, floats[F](p.Value))
+		}
+	}
+	switch len(s.params) {
+	case len(s.floats):
+		kernel.GemmAll(m, k, a, k, s.floats, c, ldc)
+	case len(s.bits):
+		kernel.GemmAll(m, k, a, k, s.bits, c, ldc)
+	default:
+		return false
+	}
+	return true
+}
+
 // gemm is kernel.Gemm in the graph's precision. A graph of float64 has no other.
 func gemm[F kernel.Float, S kernel.Storage](g *Graph, transA, transB bool, m, n, k int, a []F, lda int, b []S, ldb int, accumulate bool, c []F, ldc int) {
 	if !rounds[F](g) {

@@ -240,14 +240,21 @@ func linear[F kernel.Float](g *Graph, x *Node, weights, biases []*Node, conv1d b
 			operands, diff = append(operands, b), append(diff, g.trained(b))
 		}
 	}
+	all := &sideBySide[F]{}
+	for _, p := range parts {
+		all.params = append(all.params, p.weight)
+	}
 	product := float64(2*rows) * float64(d)
 	return g.apply(&op{
 		name: "linear", shape: tensor.Shape{rows, total}, diff: diff, inPlace: -1, makes: makes,
 		operations: func([]gorgonia.Value) float64 { return product * float64(total) },
 		run: func(out gorgonia.Value, in []gorgonia.Value) {
 			y, x := floats[F](out), floats[F](in[0])
+			together := !conv1d && all.multiply(g, rows, d, x, y, total)
 			for _, p := range parts {
-				multiply(g, !conv1d, rows, p.n, d, x, d, p.weight, false, y[p.from:], total)
+				if !together {
+					multiply(g, !conv1d, rows, p.n, d, x, d, p.weight, false, y[p.from:], total)
+				}
 				if p.bias >= 0 {
 					kernel.AddBias(y[p.from:], floats[F](in[p.bias]), rows, p.n, total)
 				}

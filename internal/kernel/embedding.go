@@ -17,18 +17,23 @@ type gather[F Float, S Storage] struct {
 func (g *gather[F, S]) rows(from, to int) {
 	for i := from; i < to; i++ {
 		at := int(g.ids[i]) * g.d
-		load(row(g.out, i, g.d), g.table[at:at+g.d])
+		load(row(g.out, i, g.d), g.table[at:at+g.d], 0)
 	}
 }
 
-// load converts stored numbers.
-func load[F Float, S Storage](dst []F, src []S) {
+// load converts stored numbers. Those that lie ahead elements further may be prefetched.
+func load[F Float, S Storage](dst []F, src []S, ahead int) {
 	switch src := any(src).(type) {
 	case []F:
 		copy(dst, src)
 	case []uint16:
-		for i, b := range src {
-			dst[i] = F(FromBF16(b))
+		n := 0
+		if pathOf[F]() != portable {
+			n = len(dst) &^ 7
+			expandVectors(f32(dst[:n]), src[:n], ahead)
+		}
+		for i, b := range src[n:len(dst)] {
+			dst[n+i] = F(FromBF16(b))
 		}
 	default:
 		for i, v := range src.([]S) {

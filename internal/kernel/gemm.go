@@ -196,18 +196,12 @@ func (g *gemm[F, S]) pack(memory []F, p, j, k, n int) panels[F] {
 	return packFor(g.rounded, memory, g.transB, k, n, g.b[start(g.transB, p, j, g.ldb):], g.ldb)
 }
 
-// unpacked computes columns of C, from the left, for which B need not be packed because the item has few rows or B lies well. It returns their number.
+// unpacked computes columns of C, from the left, for which B need not be packed because it lies well. It returns their number.
 func (g *gemm[F, S]) unpacked(m, k, n, p, j int, a []F, add bool, c []F) int {
-	if g.packed != nil {
+	if g.packed != nil || g.transB {
 		return 0
 	}
 	b := g.b[start(g.transB, p, j, g.ldb):]
-	if g.transB {
-		if m <= dotsRows && g.cs == 1 {
-			return dots(m, k, n, a, g.rs, b, g.ldb, add, c, g.ldc)
-		}
-		return 0
-	}
 	n &^= 15 // vectors are read whole
 	if same, ok := any(b).([]F); ok && (m <= inPlaceRows || g.readsInPlace()) && n > 0 {
 		multiply(m, k, n, a, g.rs, g.cs, panels[F]{same, g.ldb, tileOf[F]().columns}, add, c, g.ldc)
@@ -217,7 +211,6 @@ func (g *gemm[F, S]) unpacked(m, k, n, p, j int, a []F, add bool, c []F) int {
 }
 
 const (
-	dotsRows    = 4       // rows of A for which dots is faster than packing B
 	inPlaceRows = 12      // rows of A for which a B that is stored [k, n] is better read as it lies
 	inPlaceSize = 1 << 20 // elements of such a B which caches hold between its uses
 )

@@ -12340,3 +12340,23 @@ loop:
 	JG        loop
 	VZEROUPPER
 	RET
+
+// func expandBF16AVX2(dst *float32, src *uint16, n int, ahead int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·expandBF16AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ ahead+24(FP), BX
+
+loop:
+	PREFETCHT0 (CX)(BX*1)
+	VPMOVZXWD  (CX), Y0
+	VPSLLD     $0x10, Y0, Y0
+	VMOVUPS    Y0, (AX)
+	ADDQ       $0x10, CX
+	ADDQ       $0x20, AX
+	SUBQ       $0x08, DX
+	JG         loop
+	VZEROUPPER
+	RET

@@ -71,6 +71,12 @@ func pairB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) p
 	return p
 }
 
+func expandVectors(dst []float32, src []uint16, ahead int) {
+	if len(dst) > 0 {
+		expandBF16AVX2(&dst[0], &src[0], len(dst), 2*ahead)
+	}
+}
+
 func roundVectors(dst, src []float32) {
 	if len(dst) > 0 {
 		roundBF16AVX2(&dst[0], &src[0], len(dst))

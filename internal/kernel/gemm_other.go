@@ -34,4 +34,6 @@ func pairNeighbours(dst, src []float32) {}
 
 func roundVectors(dst, src []float32) {}
 
+func expandVectors(dst []float32, src []uint16, ahead int) {}
+
 func peakPairs(int) {}

@@ -148,3 +148,8 @@ func pairColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row 
 //
 //go:noescape
 func roundBF16AVX2(dst *float32, src *float32, n int)
+
+// expandBF16AVX2 converts n bfloat16, a multiple of 8, to float32. What lies ahead bytes further is prefetched.
+//
+//go:noescape
+func expandBF16AVX2(dst *float32, src *uint16, n int, ahead int)

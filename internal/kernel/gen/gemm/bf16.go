@@ -313,3 +313,26 @@ func roundInPlace(s isa) {
 	VZEROUPPER()
 	RET()
 }
+
+// expand emits the way back from bfloat16.
+func expand(s isa) {
+	name := "expandBF16" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst *float32, src *uint16, n, ahead int)")
+	Doc(name + " converts n bfloat16, a multiple of 8, to float32. What lies ahead bytes further is prefetched.")
+	Pragma("noescape")
+	dst := Load(Param("dst"), GP64())
+	src := Load(Param("src"), GP64())
+	n := Load(Param("n"), GP64())
+	ahead := Load(Param("ahead"), GP64())
+	Label("loop")
+	PREFETCHT0(Mem{Base: src, Index: ahead, Scale: 1})
+	VPMOVZXWD(Mem{Base: src}, s.v[0])
+	VPSLLD(U8(16), s.v[0], s.v[0])
+	VMOVUPS(s.v[0], Mem{Base: dst})
+	ADDQ(U8(16), src)
+	ADDQ(U8(32), dst)
+	SUBQ(U8(8), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}

@@ -34,6 +34,7 @@ func main() {
 	pairColumns(false)
 	pairColumns(true)
 	roundInPlace(avx2)
+	expand(avx2)
 	Generate()
 }
 
