@@ -85,7 +85,7 @@ func (f *File) problem(o object) (p problem, err error) {
 		switch {
 		case err != nil || !needed && !o.has(f.name(name)):
 		case !ok:
-			err = fmt.Errorf("no field %q: fields: {%s: NAME} names another one", f.name(name), name)
+			err = f.lacks(name, o)
 		default:
 			if *to, err = parseField(raw, name == "answer"); err != nil {
 				err = fmt.Errorf("field %q: %w", f.name(name), err)

@@ -136,7 +136,7 @@ func TestCotRefuses(t *testing.T) {
 		{File{Path: path, Style: Multitask, Rationales: path + "x"}, "rationales: "},
 		{File{Path: path, Style: LabelOnly, Rationales: path}, "has no use for them"},
 		{File{Path: path, Style: LabelOnly, RationaleWeight: 1}, "rationale_weight is for style multitask"},
-		{File{Path: path, Style: LabelOnly, Fields: map[string]string{"question": "q"}}, `no field "q": fields: {question: NAME}`},
+		{File{Path: path, Style: LabelOnly, Fields: map[string]string{"question": "q"}}, `no field "q", have answer, choices, question: fields: {question: NAME}`},
 		{File{Path: path, Style: RationaleThenAnswer}, "left out are 4 records without a rationale"},
 		{File{Path: write(t, "q.jsonl", `{"question":"a","answer":"b","choices":"c"}`), Style: LabelOnly}, `field "choices": want a list of strings, have a string`},
 	} {

@@ -134,7 +134,7 @@ func (f *File) shown(raw []byte) (prompt, completion string, err error) {
 	for name, to := range map[string]*string{"prompt": &prompt, "completion": &completion} {
 		value, ok := o[f.name(name)]
 		if !ok {
-			return "", "", fmt.Errorf("no field %q: fields: {%s: NAME} names another one", f.name(name), name)
+			return "", "", f.lacks(name, o)
 		}
 		if *to, err = parseField(value, false); err != nil {
 			return "", "", fmt.Errorf("field %q: %w", f.name(name), err)

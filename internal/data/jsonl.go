@@ -220,6 +220,11 @@ func missingField(f *File, name string, have []string) error {
 	return fmt.Errorf("no field %q: set %s to one of %s", name, setting, strings.Join(have, ", "))
 }
 
+// lacks is the error of a record without a field that its format knows by a name.
+func (f *File) lacks(name string, o object) error {
+	return fmt.Errorf("no field %q, have %s: fields: {%s: NAME} names another one", f.name(name), strings.Join(slices.Sorted(maps.Keys(o)), ", "), name)
+}
+
 // kind names the type of a JSON value in words.
 func kind(raw []byte) string {
 	raw = bytes.TrimSpace(raw)

@@ -150,10 +150,14 @@ func (s *Served) hint(ctx context.Context, r Request) string {
 	if err == nil && !slices.Contains(names, s.model) {
 		return s.has(names)
 	}
+	said := "if it knows no chats, set synth.chat: false"
 	if r.Messages == nil {
-		return "if it only knows chats, set synth.chat: true"
+		said = "if it only knows chats, set synth.chat: true"
 	}
-	return "if it knows no chats, set synth.chat: false; teacher.url ends with /v1 as a rule"
+	if !strings.HasSuffix(s.url, "/v1") {
+		said += "; teacher.url ends with /v1 as a rule"
+	}
+	return said
 }
 
 func (s *Served) once(ctx context.Context, r Request) ([]Answer, *Usage, error) {

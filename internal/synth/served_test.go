@@ -226,8 +226,11 @@ func TestServerAndModel(t *testing.T) {
 	}
 	cfg := configured(t, t.TempDir(), empty.URL, prompts(1), "style: complete\nretries: 1") // a server without a list takes any name
 	cfg.Teacher.Model = "x"
-	if _, err := attempt(t.Context(), cfg, nil, newClock()); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Error(err)
+	for url, want := range map[string]bool{empty.URL + "/v1": false, empty.URL: true} {
+		cfg.Teacher.URL = url
+		if _, err := attempt(t.Context(), cfg, nil, newClock()); err == nil || !strings.Contains(err.Error(), "404") || strings.Contains(err.Error(), "teacher.url ends with /v1") != want {
+			t.Error(err)
+		}
 	}
 }
 
