@@ -42,7 +42,11 @@ func NewLocal(path string, dtype string, rows int, chat bool) (l *Local, err err
 		return nil, errors.New("the folder has no tokenizer: a teacher needs one to read and write text")
 	}
 	if chat {
-		if l.template, err = m.Tokenizer.ChatTemplate(""); err != nil {
+		l.template, err = m.Tokenizer.ChatTemplate("")
+		if errors.Is(err, tokenizer.ErrNoTemplate) {
+			err = fmt.Errorf("%w: set synth.chat: false, so that prompts are continued as they are", tokenizer.ErrNoTemplate)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

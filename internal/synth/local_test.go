@@ -72,9 +72,9 @@ func TestLocalStop(t *testing.T) {
 
 func TestLocalWrong(t *testing.T) {
 	for want, c := range map[string]config.Teacher{
-		"no such":             {Path: filepath.Join(t.TempDir(), "nothing")},
-		"only decoders":       {Path: filepath.Join(testutil.Testdata(t, "golden/models"), "bert-mlm")},
-		"built-in templates ": {Path: demoTeacher(t)},
+		"no such":               {Path: filepath.Join(t.TempDir(), "nothing")},
+		"only decoders":         {Path: filepath.Join(testutil.Testdata(t, "golden/models"), "bert-mlm")},
+		"set synth.chat: false": {Path: demoTeacher(t)},
 	} {
 		cfg := configured(t, t.TempDir(), "http://x", prompts(1), "style: complete\nchat: true")
 		c.DType = "auto"
