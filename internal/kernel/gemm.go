@@ -108,6 +108,9 @@ func (g *gemm[F, S]) cut() int {
 	case !g.transB && g.readsInPlace():
 		packing = 0
 	}
+	if g.k*g.n > inPlaceSize { // B comes from memory
+		packing *= 2.5
+	}
 	tile := tileOf[F]()
 	threads := runtime.GOMAXPROCS(0)
 	strips, width := ceil(g.m, tile.rows), ceil(g.n, tile.columns)
