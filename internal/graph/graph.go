@@ -33,7 +33,7 @@ func (p *Param) Frozen() *Param {
 type Graph struct {
 	B, T int
 	BF16 bool // matrix products round their operands to bfloat16: kernel.GemmBF16
-	// HeadBudget is how many bytes the logits that Loss works on at a time may take; 0: what is fastest, some 100 MB or those of 192 positions.
+	// HeadBudget is how many bytes the logits that Loss works on at a time may take; 0: what is fastest, some 110 MB or those of 192 positions.
 	// Where fewer than 32 positions fit, the vocabulary is taken in blocks if the losses allow that.
 	HeadBudget int
 

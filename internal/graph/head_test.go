@@ -368,7 +368,7 @@ func TestHeadBudget(t *testing.T) {
 		budget, chunk, ids int
 		teachers           int
 	}{
-		{"forward_kl", 2048, 32000, 32000, 0, 384, 32000, 1},
+		{"forward_kl", 2048, 32000, 32000, 0, 416, 32000, 1},
 		{"forward_kl", 2048, 32000, 32000, 96 << 20, 384, 32000, 1},
 		{"forward_kl", 2048, 32000, 32000, 16 << 20, 64, 32000, 1},
 		{"forward_kl", 2048, 150000, 150000, 16 << 20, 2048, 1024, 1},

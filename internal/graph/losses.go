@@ -44,9 +44,9 @@ type Losses struct {
 	chunk  int
 }
 
-// A chunk's logits take up to headBudget elements (96 MB of float32), or those of headRows positions where these are more:
+// A chunk's logits take up to headBudget elements (109 MB of float32), or those of headRows positions where these are more:
 // the products of each chunk read the whole head anew, which halves their speed at 32 positions and costs a tenth of it at 192.
-const headBudget, headRows = 24 << 20, 192
+const headBudget, headRows = 26 << 20, 192
 
 func headLoss[F kernel.Float](g *Graph, l *Losses, hidden *Node, head Head, teachers []*Teacher) *Node {
 	n := g.Rows()

@@ -254,7 +254,7 @@ func pairColumns(bf16 bool) {
 	name, element, size := packName("pairColumns", avx512, bf16)
 	var low, high reg.Register
 	columns{
-		isa: avx512, name: name, element: element, elements: 32, bytes: U32(32 * size),
+		isa: avx512, name: name, element: element, elements: 32, bytes: U32(32 * size), lines: size / 2,
 		doc: []string{name + " makes pairs of neighbours in n rows of k elements, ld bytes apart, and transposes them into rows of n columns, row bytes apart.",
 			"n is rounded up to a multiple of 16, k to one of 32, with zeros."},
 		begin: func(k reg.Register) {
@@ -264,12 +264,10 @@ func pairColumns(bf16 bool) {
 			}
 		},
 		load: func(m Mem, v reg.VecPhysical) {
-			prefetchAhead(m, 6)
 			if bf16 {
 				VMOVDQU16_Z(m, low, v)
 				return
 			}
-			prefetchAhead(m, 7)
 			next, spare := m, avx512.v[16:]
 			next.Disp += 16 * size
 			VMOVUPS_Z(m, low, spare[0])

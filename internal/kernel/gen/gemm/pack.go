@@ -13,14 +13,8 @@ func packName(kind string, s isa, bf16 bool) (name, element string, size int) {
 	return kind + s.suffix, "float32", 4
 }
 
-// prefetchAhead asks for a cache line that a loop is going to read: memory is read half as fast again, or twice as fast, than when the processor is left
+// rowsAhead is how many rows later the loops over rows prefetch: memory is read half as fast again, or twice as fast, than when the processor is left
 // to find the pattern by itself.
-func prefetchAhead(m Mem, lines int) {
-	m.Disp += 64 * lines
-	PREFETCHT0(m)
-}
-
-// rowsAhead is how many rows later the loops over rows prefetch.
 const rowsAhead = 8
 
 // packRows copies a B that is stored [k, n] into panels.
@@ -144,6 +138,7 @@ type columns struct {
 	doc           []string
 	elements      int // of a row in a block
 	bytes         Op  // the same in bytes
+	lines         int // cache lines of a row in a block: those of the rows that come next are prefetched; 0: none
 	// begin is called at each block, with the number of elements that are left; load loads what a row has of it; finish is called with each row.
 	begin  func(k reg.Register)
 	load   func(m Mem, v reg.VecPhysical)
@@ -175,6 +170,20 @@ func (c columns) emit() {
 	p := make([]reg.GPVirtual, c.lanes/4)
 	for i := range p {
 		p[i] = GP64()
+	}
+	if c.lines > 0 {
+		next := GP64()
+		MOVQ(ld, next)
+		SHLQ(U8(4), next)
+		ADDQ(from, next)
+		everyFourth(next, ld, p)
+		for i := range c.lanes {
+			for line := range c.lines {
+				m := nextRows(p[i/4], ld, ld3, i%4)
+				m.Disp = 64 * line
+				PREFETCHT0(m)
+			}
+		}
 	}
 	everyFourth(from, ld, p)
 	rows, spare := c.v[:c.lanes], c.v[c.lanes:]
@@ -231,12 +240,11 @@ func packColumns512(bf16 bool) {
 	name, element, size := packName("packColumns", avx512, bf16)
 	var mask reg.Register
 	columns{
-		isa: avx512, name: name, element: element, elements: 16, bytes: U8(16 * size),
+		isa: avx512, name: name, element: element, elements: 16, bytes: U8(16 * size), lines: 1,
 		doc: []string{name + " transposes n rows of k elements, ld bytes apart, into k rows of n columns, row bytes apart.",
 			"k and n are rounded up to multiples of 16, with zeros."},
 		begin: func(k reg.Register) { mask = tailMask512(k, 0) },
 		load: func(m Mem, v reg.VecPhysical) {
-			prefetchAhead(m, 4)
 			if bf16 {
 				VPMOVZXWD_Z(m, mask, v)
 			} else {
