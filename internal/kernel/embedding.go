@@ -17,27 +17,26 @@ type gather[F Float, S Storage] struct {
 func (g *gather[F, S]) rows(from, to int) {
 	for i := from; i < to; i++ {
 		at := int(g.ids[i]) * g.d
-		load(row(g.out, i, g.d), g.table[at:at+g.d], 0)
+		load(row(g.out, i, g.d), g.d, g.table[at:at+g.d], g.d, 1, g.d, 0)
 	}
 }
 
-// load converts stored numbers. Those that lie ahead elements further may be prefetched.
-func load[F Float, S Storage](dst []F, src []S, ahead int) {
-	switch src := any(src).(type) {
-	case []F:
-		copy(dst, src)
-	case []uint16:
-		n := 0
-		if pathOf[F]() != portable {
-			n = len(dst) &^ 7
-			expandVectors(f32(dst[:n]), src[:n], ahead)
-		}
-		for i, b := range src[n:len(dst)] {
-			dst[n+i] = F(FromBF16(b))
-		}
-	default:
-		for i, v := range src.([]S) {
-			dst[i] = F(v)
+// load converts rows of n stored numbers, ld apart, to rows step apart. Numbers that lie ahead elements further may be prefetched.
+func load[F Float, S Storage](dst []F, step int, src []S, ld, rows, n, ahead int) {
+	from := 0 // columns before it are converted by assembly
+	if half, ok := any(src).([]uint16); ok && pathOf[F]() != portable {
+		_, _ = dst[(rows-1)*step+n-1], src[(rows-1)*ld+n-1]
+		from = expandVectors(f32(dst), step, half, ld, rows, n, ahead)
+	}
+	for i := range rows {
+		to := dst[i*step:][from:n]
+		switch src := any(src[i*ld:][from:n]).(type) {
+		case []F:
+			copy(to, src)
+		case []S:
+			for j, x := range src {
+				to[j] = expand[F](x)
+			}
 		}
 	}
 }

@@ -12777,22 +12777,64 @@ loop:
 	VZEROUPPER
 	RET
 
-// func expandBF16AVX2(dst *float32, src *uint16, n int, ahead int)
+// func expandBF16AVX2(dst *float32, step int, src *uint16, ld int, rows int, n int, ahead int)
 // Requires: AVX, AVX2, MMX+
-TEXT ·expandBF16AVX2(SB), NOSPLIT, $0-32
+TEXT ·expandBF16AVX2(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ n+16(FP), DX
-	MOVQ ahead+24(FP), BX
+	MOVQ step+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	ADDQ DX, R8
+
+row:
+	XORQ R9, R9
 
 loop:
-	PREFETCHT0 (CX)(BX*1)
-	VPMOVZXWD  (CX), Y0
+	PREFETCHT0 (R8)(R9*2)
+	VPMOVZXWD  (DX)(R9*2), Y0
 	VPSLLD     $0x10, Y0, Y0
-	VMOVUPS    Y0, (AX)
-	ADDQ       $0x10, CX
-	ADDQ       $0x20, AX
-	SUBQ       $0x08, DX
-	JG         loop
+	VMOVUPS    Y0, (AX)(R9*4)
+	ADDQ       $0x08, R9
+	CMPQ       R9, DI
+	JL         loop
+	ADDQ       CX, AX
+	ADDQ       BX, DX
+	ADDQ       BX, R8
+	DECQ       SI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func expandBF16AVX512(dst *float32, step int, src *uint16, ld int, rows int, n int, ahead int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·expandBF16AVX512(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ step+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	ADDQ DX, R8
+
+row:
+	XORQ R9, R9
+
+loop:
+	PREFETCHT0 (R8)(R9*2)
+	VPMOVZXWD  (DX)(R9*2), Z0
+	VPSLLD     $0x10, Z0, Z0
+	VMOVUPS    Z0, (AX)(R9*4)
+	ADDQ       $0x10, R9
+	CMPQ       R9, DI
+	JL         loop
+	ADDQ       CX, AX
+	ADDQ       BX, DX
+	ADDQ       BX, R8
+	DECQ       SI
+	JNZ        row
 	VZEROUPPER
 	RET

@@ -71,10 +71,21 @@ func pairB[F Float, S Storage](dst []F, transB bool, k, n int, b []S, ldb int) p
 	return p
 }
 
-func expandVectors(dst []float32, src []uint16, ahead int) {
-	if len(dst) > 0 {
-		expandBF16AVX2(&dst[0], &src[0], len(dst), 2*ahead)
+// expandVectors converts columns of rows, from the left, as load does on paths other than portable, and returns their number.
+func expandVectors(dst []float32, step int, src []uint16, ld, rows, n, ahead int) int {
+	lanes := 16
+	if path == avx2 {
+		lanes = 8
 	}
+	if n -= n % lanes; n == 0 || rows == 0 {
+		return n
+	}
+	if lanes == 16 {
+		expandBF16AVX512(&dst[0], 4*step, &src[0], 2*ld, rows, n, 2*ahead)
+	} else {
+		expandBF16AVX2(&dst[0], 4*step, &src[0], 2*ld, rows, n, 2*ahead)
+	}
+	return n
 }
 
 func roundVectors(dst, src []float32) {

@@ -78,10 +78,10 @@ func (f *few[F, S]) keep() {
 func (f *few[F, S]) multiply() {
 	_, _ = f.a[(f.m-1)*f.lda+f.k-1], f.c[(f.m-1)*f.ldc+f.n-1]
 	f.depth = runLength(f.k, blockK)
-	tile, most := tileOf[F](), 16 // strips of an item
-	if f.strip = tile.rows; f.m <= dotsRows {
-		f.strip, most = tile.columns/2, 24
-	} else {
+	most := 4 // strips of an item
+	if f.strip = 48; f.m <= dotsRows {
+		f.strip, most = tileOf[F]().columns/2, 24
+	} else { // 48 are whole tiles, and whole vectors of the way back from Cᵀ
 		f.size = packedSize[F](f.depth, f.m)
 	}
 	memory := borrowScratch[F](ceil(f.k, f.depth) * f.size)
@@ -129,15 +129,15 @@ func (f *few[F, S]) rows(n int, b []S, ldb int, c []F) {
 func (f *few[F, S]) transposed(n int, b []S, ldb int, c []F) {
 	tile := tileOf[F]()
 	same, float := any(b).([]F)
-	rows := n
+	strip := n
 	if !float {
-		rows = min(n, tile.rows) // the nearest cache holds them, expanded
+		strip = min(n, tile.rows) // the nearest cache holds their weights, expanded
 	}
-	memory := borrowScratch[F](rows*fewRows, rows*f.depth)
+	memory := borrowScratch[F](n*fewRows, strip*f.depth)
 	defer memory.giveBack()
-	ct, expanded := memory.cut(rows*fewRows), memory.cut(rows*f.depth)
-	for j := 0; j < n; j += rows {
-		rows := min(rows, n-j)
+	ct, expanded := memory.cut(n*fewRows), memory.cut(strip*f.depth)
+	for j := 0; j < n; j += strip {
+		rows, ct := min(strip, n-j), ct[j*fewRows:]
 		for p := 0; p < f.k; p += f.depth {
 			k := min(f.depth, f.k-p)
 			a := panels[F]{f.packed[p/f.depth*f.size:][:f.size], tile.columns, panelStep(tile.columns, k)}
@@ -145,11 +145,9 @@ func (f *few[F, S]) transposed(n int, b []S, ldb int, c []F) {
 				multiply(rows, k, f.m, same[j*ldb+p:], ldb, 1, a, p > 0, ct, fewRows)
 				continue
 			}
-			for i := range rows {
-				load(expanded[i*f.depth:][:k], b[(j+i)*ldb+p:][:k], rows*ldb)
-			}
+			load(expanded, f.depth, b[j*ldb+p:], ldb, rows, k, strip*ldb)
 			multiply(rows, k, f.m, expanded, f.depth, 1, a, p > 0, ct, fewRows)
 		}
-		transposeExactly(c[j:], f.ldc, ct, fewRows, rows, f.m)
 	}
+	transposeExactly(c, f.ldc, ct, fewRows, n, f.m)
 }

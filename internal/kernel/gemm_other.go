@@ -34,6 +34,6 @@ func pairNeighbours(dst, src []float32) {}
 
 func roundVectors(dst, src []float32) {}
 
-func expandVectors(dst []float32, src []uint16, ahead int) {}
+func expandVectors(dst []float32, step int, src []uint16, ld, rows, n, ahead int) int { return 0 }
 
 func peakPairs(int) {}

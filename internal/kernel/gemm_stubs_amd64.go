@@ -149,7 +149,14 @@ func pairColumnsBF16AVX512(dst *float32, src *uint16, ld int, k int, n int, row 
 //go:noescape
 func roundBF16AVX2(dst *float32, src *float32, n int)
 
-// expandBF16AVX2 converts n bfloat16, a multiple of 8, to float32. What lies ahead bytes further is prefetched.
+// expandBF16AVX2 converts rows of n bfloat16, a multiple of 8, ld bytes apart, to float32, step bytes apart.
+// What lies ahead bytes further is prefetched.
 //
 //go:noescape
-func expandBF16AVX2(dst *float32, src *uint16, n int, ahead int)
+func expandBF16AVX2(dst *float32, step int, src *uint16, ld int, rows int, n int, ahead int)
+
+// expandBF16AVX512 converts rows of n bfloat16, a multiple of 16, ld bytes apart, to float32, step bytes apart.
+// What lies ahead bytes further is prefetched.
+//
+//go:noescape
+func expandBF16AVX512(dst *float32, step int, src *uint16, ld int, rows int, n int, ahead int)

@@ -35,6 +35,7 @@ func main() {
 	pairColumns(true)
 	roundInPlace(avx2)
 	expand(avx2)
+	expand(avx512)
 	Generate()
 }
 
