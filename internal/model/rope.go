@@ -69,8 +69,8 @@ func ropeOf(c *Config, s *Config, dim, positions int, style ropeStyle) nn.Rope {
 	}
 	if style.part != "" {
 		part := s.Positive("partial_rotary_factor", c.Positive(style.part, style.partValue))
-		if r.Dim = int(float64(dim) * part); part > 1 || r.Dim < 2 {
-			c.fail(fmt.Errorf("config.json: %s: have %v, want up to 1, and at least two of a head's %d dimensions", style.part, part, dim))
+		if r.Dim = int(float64(dim) * part); part > 1 || r.Dim < 1 {
+			c.fail(fmt.Errorf("config.json: %s: have %v, want up to 1, and at least one of a head's %d dimensions", style.part, part, dim))
 		}
 	} else if part := s.Float("partial_rotary_factor", c.Float("partial_rotary_factor", 1)); part != 1 {
 		c.fail(fmt.Errorf("config.json: partial_rotary_factor: have %v, want 1 for this model_type", part))
@@ -110,8 +110,8 @@ func ropeOf(c *Config, s *Config, dim, positions int, style ropeStyle) nn.Rope {
 		r.NoTruncate = !s.Bool("truncate", true)
 	}
 	c.Take(s)
-	if r.Dim%2 != 0 {
-		c.fail(fmt.Errorf("config.json: head_dim: have %d, want an even number for the rotary embedding", r.Dim))
+	if r.Dim%2 != 0 && (r.Dim == dim || r.Type == "yarn" || r.Type == nn.LongRope) {
+		c.fail(fmt.Errorf("config.json: head_dim: have %d rotated dimensions of %d, want an even number (rope_type %s)", r.Dim, dim, r.Type))
 	}
 	return r
 }

@@ -11,7 +11,7 @@ import (
 type Rope struct {
 	Type  string // default, linear, llama3, yarn, longrope
 	Theta float64
-	Dim   int // rotated dimensions of a head
+	Dim   int // rotated dimensions of a head; of an odd number, the one behind is rotated too, as transformers does
 
 	Factor, LowFreq, HighFreq float64 // llama3
 	Original                  int     // trained context: llama3, yarn, longrope
@@ -28,7 +28,7 @@ const LongRope = "longrope"
 
 // Table returns the frequencies, rounded to float32 as transformers does, and the factor of cos and sin.
 func (r Rope) Table() (*graph.RotaryTable, error) {
-	inv := make([]float32, r.Dim/2)
+	inv := make([]float32, (r.Dim+1)/2)
 	for i := range inv {
 		inv[i] = 1 / float32(math.Pow(r.Theta, float64(float32(2*i)/float32(r.Dim))))
 	}

@@ -56,6 +56,7 @@ VARIANTS = {
                                             "pad_token_id": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
                                             "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50000.0},
                                                                 "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}}}),
+    "gpt_neox-odd": ("gpt_neox", {**NEOX, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.4}}),
 }
 
 
