@@ -48,11 +48,10 @@ func Main(args []string, in io.Reader, out, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	err := kernel.CheckPath()
-	begun := true
+	begun := false
 	if err == nil {
 		root := newRoot(streams{in, out, stderr})
 		root.SetArgs(args)
-		begun = false
 		watch(root, &begun)
 		err = root.ExecuteContext(ctx)
 	}

@@ -48,7 +48,7 @@ func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
 			p.text = fmt.Sprintf("%s:%d", d.file, n.Line)
 		}
 	}
-	if key != "" {
+	if key != "" && p.text != "--set "+key { // which names the key already
 		p.text += ": " + key
 	}
 	p.text += ": " + fmt.Sprintf(format, args...)

@@ -91,10 +91,10 @@ func TestSetProblems(t *testing.T) {
 		"=1":                         "want KEY=VALUE",
 		"loss[x].weight=1":           "want KEY=VALUE",
 		"train..steps=1":             "want KEY=VALUE",
-		"train.stepz=1":              "--set train.stepz: train.stepz: unknown key: did you mean train.steps?",
+		"train.stepz=1":              "--set train.stepz: unknown key: did you mean train.steps?",
 		"lr=1":                       "did you mean train.optimizer.lr?",
 		"train.warmup_ratio=0.1":     "use train.schedule.warmup_steps",
-		"loss[0].wieght=1":           "--set loss[0].wieght: loss[0].wieght: unknown key: did you mean loss[0].weight?",
+		"loss[0].wieght=1":           "--set loss[0].wieght: unknown key: did you mean loss[0].weight?",
 		"loss[3].name=x":             "loss has 1 entries: loss[1] would add the next",
 		"loss[0].weight.to=1":        "loss[0].weight is 2, and has no to",
 		"loss.name=x":                "loss is a list, and has no name",
@@ -102,7 +102,7 @@ func TestSetProblems(t *testing.T) {
 		"train=5":                    "--set train: have 5, want steps",
 		"train={stepz: 1}":           "did you mean train.steps?",
 		"train.steps=[":              "not a YAML value",
-		"train.steps=x":              `--set train.steps: train.steps: have "x", want a whole number`,
+		"train.steps=x":              `--set train.steps: have "x", want a whole number`,
 		"student.config={a: 1,a: 2}": "a: given twice",
 	} {
 		_, err := Load(write(t, minimal+"loss: [{name: a, weight: 2}]"), []string{set})

@@ -79,7 +79,7 @@ func TestTeacherProblems(t *testing.T) {
 		}
 	}
 	for set, want := range map[string]string{
-		"teacher.path=x":         "--set teacher.path: teacher.path: teacher is a list: set teacher[0].path",
+		"teacher.path=x":         "--set teacher.path: teacher is a list: set teacher[0].path",
 		"teacher.dtype=bfloat16": "teacher is a list: set teacher[0].dtype",
 		"teacher[3].path=x":      "teacher has 2 entries: teacher[2] would add the next",
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"runtime"
@@ -207,7 +208,9 @@ func check(files []File, encoder Encoder, o LoadOptions) error {
 		if f.AppendEOS == "true" && encoder.EOS() < 0 {
 			return fmt.Errorf("%s: append_eos: the tokenizer has no end token: set append_eos to false", f.Path)
 		}
-		if _, err := os.Stat(f.Path); err != nil {
+		if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: no such file or directory (relative paths begin at the working directory)", f.Path)
+		} else if err != nil {
 			return err
 		}
 		if formats[f.Format].template {

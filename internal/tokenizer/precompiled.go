@@ -79,87 +79,103 @@ const longCluster = 6
 // normalize replaces whole grapheme clusters of less than longCluster bytes where they have a replacement, single characters
 // otherwise.
 func (p *precompiled) normalize(t text) text {
-	var w *rewriter
-	done := 0        // bytes of t that are written
-	last := rune(-1) // the last character written, where it is an addition
-	keep := func(end int) {
-		if done < end {
-			last = -1
-		}
-		if w.pos == done {
-			w.keep(end)
-		} else {
-			for _, r := range t.s[done:end] {
-				w.put(r, 0)
-			}
-		}
-		done = end
-	}
-	replace := func(i, j int) bool {
-		content, ok := p.find(t.s[i:j])
-		if !ok {
-			return false
-		}
-		if w == nil {
-			w = rewrite(t)
-		}
-		keep(i)
-		done = j
-		left := utf8.RuneCount(content)
-		surplus := left - utf8.RuneCountInString(t.s[i:j])
-		if left == 0 && len(w.to) > 0 { // without a character before it nothing is dropped, and the origins lag behind (sic)
-			if last >= 0 { // that one takes the place of what is dropped
-				w.to = w.to[:len(w.to)-utf8.RuneLen(last)]
-				for range utf8.RuneLen(last) {
-					w.to = append(w.to, w.from[w.pos])
-				}
-				last = -1
-			}
-			w.skip(-surplus)
-		}
-		for _, r := range string(content) {
-			switch left--; {
-			case left < surplus: // the last ones are additions
-				w.put(r, 1)
-				last = r
-			case left == 0: // the last one takes the place of the rest
-				w.put(r, surplus)
-				last = -1
-			default:
-				w.put(r, 0)
-				last = -1
-			}
-		}
-		return true
-	}
+	r := replacement{table: p, t: t, last: -1}
 	for i := 0; i < len(t.s); {
-		n := 1
-		if t.s[i] >= utf8.RuneSelf || i+1 < len(t.s) && (t.s[i+1] >= utf8.RuneSelf || t.s[i] == '\r') {
-			cluster, _, _, _ := uniseg.FirstGraphemeClusterInString(t.s[i:], -1)
-			n = len(cluster)
-			first, _ := utf8.DecodeRuneInString(cluster)
-			for n < longCluster && !unicode.In(first, unicode.C, unicode.Zl, unicode.Zp) { // what the table of clusters does not know
-				r, size := utf8.DecodeRuneInString(t.s[i+n:])
-				if k := like(r); k == r || !unicode.Is(unicode.M, k) {
-					break
-				}
-				n += size
-			}
-		}
-		end := i + n
-		if n < longCluster && replace(i, end) {
+		end := i + clusterLen(t.s[i:])
+		if end-i < longCluster && r.replace(i, end) {
 			i = end
 			continue
 		}
 		for i < end {
 			_, size := utf8.DecodeRuneInString(t.s[i:])
-			replace(i, i+size)
+			r.replace(i, i+size)
 			i += size
 		}
 	}
-	if w == nil {
+	if r.w == nil {
 		return t
 	}
-	keep(len(t.s))
-	return w.text()
+	r.keep(len(t.s))
+	return r.w.text()
+}
+
+// clusterLen returns the length in bytes of the grapheme cluster that s begins with.
+func clusterLen(s string) int {
+	if s[0] < utf8.RuneSelf && (len(s) == 1 || s[1] < utf8.RuneSelf && s[0] != '\r') {
+		return 1
+	}
+	cluster, _, _, _ := uniseg.FirstGraphemeClusterInString(s, -1)
+	n := len(cluster)
+	first, _ := utf8.DecodeRuneInString(cluster)
+	for n < longCluster && !unicode.In(first, unicode.C, unicode.Zl, unicode.Zp) { // what the table of clusters does not know
+		r, size := utf8.DecodeRuneInString(s[n:])
+		if k := like(r); k == r || !unicode.Is(unicode.M, k) {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// replacement is a text while parts of it are replaced, from left to right.
+type replacement struct {
+	table *precompiled
+	t     text
+	w     *rewriter // nil before the first replacement
+	done  int       // bytes of t that are written
+	last  rune      // the last character written, where it is an addition, or -1
+}
+
+// keep writes what lies before end as it is.
+func (r *replacement) keep(end int) {
+	if r.done < end {
+		r.last = -1
+	}
+	if r.w.pos == r.done {
+		r.w.keep(end)
+	} else {
+		for _, c := range r.t.s[r.done:end] {
+			r.w.put(c, 0)
+		}
+	}
+	r.done = end
+}
+
+// replace writes what stands for t[i:j], where the table has something, and tells whether it has.
+func (r *replacement) replace(i, j int) bool {
+	content, ok := r.table.find(r.t.s[i:j])
+	if !ok {
+		return false
+	}
+	if r.w == nil {
+		r.w = rewrite(r.t)
+	}
+	r.keep(i)
+	r.done = j
+	w, left := r.w, utf8.RuneCount(content)
+	surplus := left - utf8.RuneCountInString(r.t.s[i:j])
+	if left == 0 && len(w.to) > 0 { // without a character before it nothing is dropped, and the origins lag behind (sic)
+		if r.last >= 0 { // that one takes the place of what is dropped
+			w.to = w.to[:len(w.to)-utf8.RuneLen(r.last)]
+			for range utf8.RuneLen(r.last) {
+				w.to = append(w.to, w.from[w.pos])
+			}
+			r.last = -1
+		}
+		w.skip(-surplus)
+	}
+	for _, c := range string(content) {
+		switch left--; {
+		case left < surplus: // the last ones are additions
+			w.put(c, 1)
+			r.last = c
+		case left == 0: // the last one takes the place of the rest
+			w.put(c, surplus)
+			r.last = -1
+		default:
+			w.put(c, 0)
+			r.last = -1
+		}
+	}
+	return true
 }
