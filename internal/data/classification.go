@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -52,6 +53,9 @@ func FindClasses(ctx context.Context, files []File) (Classes, error) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", r, err)
 			}
+			if strings.TrimSpace(ex.label) == "" {
+				return fmt.Errorf("%s: label: have %q, want a class's name or number, or the number to predict", r, ex.label)
+			}
 			found[ex.label] = true
 			return ctx.Err()
 		})
@@ -72,6 +76,8 @@ func classesOf(labels []string) (Classes, error) {
 		numbers = numbers && err == nil
 	}
 	switch {
+	case len(labels) == 0:
+		return Classes{}, errors.New("there are no documents, so no labels: classes are found in those of data.train")
 	case len(labels) < 2:
 		return Classes{}, fmt.Errorf("every label is %q: want at least two classes, or name them in data.labels", strings.Join(labels, ""))
 	case whole && most > maxFound:

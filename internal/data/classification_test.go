@@ -149,8 +149,14 @@ func TestFindClasses(t *testing.T) {
 			t.Error("the caller's files were changed")
 		}
 	}
-	if _, err := FindClasses(context.Background(), []File{{Path: write(t, "a.tsv", "text\tlabel\na\tb\tc")}}); err == nil || !strings.Contains(err.Error(), "a.tsv:2: have 3 values") {
-		t.Errorf("have error %v", err)
+	for content, want := range map[string]string{
+		"text\tlabel\na\tb\tc":      "a.tsv:2: have 3 values",
+		"text\tlabel\na\tyes\nb\t ": `a.tsv:3: label: have " ", want a class's name or number`,
+		"text\tlabel\n":             "there are no documents, so no labels",
+	} {
+		if _, err := FindClasses(context.Background(), []File{{Path: write(t, "a.tsv", content)}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: have error %v, want %s", content, err, want)
+		}
 	}
 }
 
