@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/x448/float16"
@@ -24,7 +25,16 @@ func (t Tensor) Len() int {
 }
 
 // Float32s converts an F64, F32, F16 or BF16 tensor into dst, which must have its length. F64 is rounded to nearest even.
-func (t Tensor) Float32s(dst []float32) error {
+func (t Tensor) Float32s(dst []float32) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the mapped file may be cut short while it is read
+	defer func() {
+		if r := recover(); r != nil {
+			if _, fault := r.(interface{ Addr() uintptr }); !fault {
+				panic(r)
+			}
+			err = fmt.Errorf("tensor %q: its memory cannot be read: was the file cut short, or its disk lost, while in use? Restore it and run again", t.Name)
+		}
+	}()
 	if t.DType.Bytes() == 0 {
 		return fmt.Errorf("tensor %q: have dtype %s, want F32, F16, BF16 or F64 (quantised checkpoints are not supported)", t.Name, t.DType)
 	}
