@@ -64,7 +64,7 @@ type plan struct {
 func align(n int) int { return (n + 15) / 16 * 16 }
 
 // layout gives each result a place by its life: from the op that writes it to the last that reads it, in the order in which the tape machine runs.
-// Results take over an operand's place where the op allows it and nobody reads the operand later. Places are found largest first, lowest offset that is free.
+// Results take over an operand's place where the op allows it and nobody reads the operand later.
 func (g *Graph) layout(keep []*Node) (*plan, error) {
 	sorted, err := gorgonia.Sort(g.expr)
 	if err != nil {
@@ -91,7 +91,6 @@ func (g *Graph) layout(keep []*Node) (*plan, error) {
 		last[n] = len(p.order)
 	}
 
-	type buffer struct{ n, from, to, offset int }
 	home, work := map[*Node]*buffer{}, map[*op]*buffer{}
 	var buffers []*buffer
 	for i, n := range p.order {
@@ -120,6 +119,21 @@ func (g *Graph) layout(keep []*Node) (*plan, error) {
 		buffers, home[n] = append(buffers, b), b
 	}
 
+	p.size = fit(buffers)
+	for n, b := range home {
+		p.offset[n] = b.offset
+	}
+	for o, b := range work {
+		p.memory[o] = b.offset
+	}
+	return p, nil
+}
+
+// buffer is memory that is needed while the ops from and to, and those between them, run.
+type buffer struct{ n, from, to, offset int } // n and offset in elements
+
+// fit gives each buffer an offset, largest first the lowest that is free through its life, and returns the size of the whole.
+func fit(buffers []*buffer) (size int) {
 	bySize := append([]*buffer(nil), buffers...)
 	sort.SliceStable(bySize, func(i, j int) bool { return bySize[i].n > bySize[j].n })
 	var placed []*buffer // by offset
@@ -135,19 +149,13 @@ func (g *Graph) layout(keep []*Node) (*plan, error) {
 			at = max(at, q.offset+q.n)
 		}
 		b.offset = at
-		p.size = max(p.size, at+b.n)
+		size = max(size, at+b.n)
 		k := sort.Search(len(placed), func(k int) bool { return placed[k].offset > at })
 		placed = append(placed, nil)
 		copy(placed[k+1:], placed[k:])
 		placed[k] = b
 	}
-	for n, b := range home {
-		p.offset[n] = b.offset
-	}
-	for o, b := range work {
-		p.memory[o] = b.offset
-	}
-	return p, nil
+	return size
 }
 
 // bind makes the tensors of all results over the arena.
