@@ -20,8 +20,8 @@ func newTrain(s streams) *cobra.Command {
 		Short: "Distil a teacher into a student as a configuration says",
 		Long: `Distil a teacher into a student as a configuration says.
 
-FILE is a YAML file; NAME is a configuration inside the program (kdistill config lists them). The one named demo is run twice, with
-cross-entropy alone and as it is, and the two students are compared.
+FILE is a YAML file; NAME is a configuration inside the program (kdistill config lists them). The one named demo is run twice, as it is
+and with cross-entropy alone, and the two students are compared.
 The run is written to output.dir: model (the student, a Hugging Face folder), best, checkpoints, metrics.jsonl, config.yaml.
 Ctrl-C saves the state and ends; --resume goes on from there, to the same bytes.`,
 		Example: `  kdistill train --config demo

@@ -21,22 +21,25 @@ func Unknown(what, name string, known []string) error {
 }
 
 // Nearest returns the known name that is spelt most like name, the first of equals, or "" where none is near:
-// at most two fifths of the longer one's letters may differ, unless one name holds the other ("jsd", "generalized_jsd").
-// Case, '-', '_' and spaces are not compared.
+// at most two fifths of the longer one's letters may differ. Where there is none, the only name that holds name or that name holds
+// counts as near ("jsd" is generalized_jsd; "kl" may be many). Case, '-', '_' and spaces are not compared.
 func Nearest(name string, known []string) string {
 	best, bestCost := "", 0
+	var related []string
 	have := plain(name)
 	for _, k := range known {
 		want := plain(k)
 		longer := max(len(have), len(want))
 		cost := distance(have, want)
-		near := 5*cost <= 2*longer && cost < longer
-		if !near && len(have) >= 2 && (strings.Contains(want, have) || strings.Contains(have, want)) {
-			near = true
-		}
-		if near && (best == "" || cost < bestCost) {
+		if 5*cost <= 2*longer && cost < longer && (best == "" || cost < bestCost) {
 			best, bestCost = k, cost
 		}
+		if len(have) >= 2 && (strings.Contains(want, have) || strings.Contains(have, want)) {
+			related = append(related, k)
+		}
+	}
+	if best == "" && len(related) == 1 {
+		return related[0]
 	}
 	return best
 }

@@ -13,6 +13,7 @@ func TestNearest(t *testing.T) {
 		"revers_kl":       "reverse_kl",
 		"hidden_mse":      "",
 		"skew_cl":         "skew_kl",
+		"kl":              "", // which of three?
 		"x":               "",
 		"":                "",
 	} {

@@ -1,7 +1,7 @@
 // Command cached compares what is kept of a teacher on disk with the live teacher: what the student learns from it, what a token takes, and how long a step.
 //
 //	go run ./scripts/cached -speed 30        # a step with cross-entropy, from caches and with the live teacher, taken in turns
-//	go run ./scripts/cached                  # students of a third of stories260k, six paired seeds: the table of the README
+//	go run ./scripts/cached                  # students of a third of stories260k, six paired seeds: the table of scripts/README.md
 //
 // The last 200 of the stories longer than 200 bytes are the test, the others the text to learn from. Students start alike, seed by seed, and take the same
 // steps with the same learning rate; each is measured after its last step. Caches and finished runs are kept in the folder -out.

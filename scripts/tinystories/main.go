@@ -6,7 +6,7 @@
 // Stories 1 to 200 are the test, 201 to 400 choose the learning rate (on seeds that are not reported) and, the first 50 of them, the moment to stop;
 // the rest is training text.
 // All students take the same steps from the same start, seed by seed; "same time" gives plain cross-entropy the wall-clock time of forward KL.
-// Finished runs are kept in the folder, so that the script goes on where it was stopped. It prints the table of the README.
+// Finished runs are kept in the folder, so that the script goes on where it was stopped. It prints the table of scripts/README.md.
 package main
 
 import (
